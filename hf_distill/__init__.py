@@ -1,0 +1,40 @@
+"""Hugging Face Trainer extension for LLM compression: students that learn from their teacher's own checkpoints."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "ProgressiveDistillConfig": "hf_distill.config",
+    "ProgressiveDistillTrainer": "hf_distill.trainer",
+    "TeacherSequence": "hf_distill.teachers",
+    "LiveTeacher": "hf_distill.teachers",
+    "Recipe": "hf_distill.recipe",
+    "RunRecord": "hf_distill.run_record",
+    "run_recipe": "hf_distill.pipeline",
+}
+
+__all__ = ["__version__", *_EXPORTS]
+
+if TYPE_CHECKING:
+    from hf_distill.config import ProgressiveDistillConfig as ProgressiveDistillConfig
+    from hf_distill.pipeline import run_recipe as run_recipe
+    from hf_distill.recipe import Recipe as Recipe
+    from hf_distill.run_record import RunRecord as RunRecord
+    from hf_distill.teachers import LiveTeacher as LiveTeacher
+    from hf_distill.teachers import TeacherSequence as TeacherSequence
+    from hf_distill.trainer import ProgressiveDistillTrainer as ProgressiveDistillTrainer
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that `import hf_distill` costs milliseconds."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'hf_distill' has no attribute {name!r}; public names: {', '.join(__all__)}")
+    return getattr(import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
