@@ -1,0 +1,167 @@
+"""Stages, and the plan that says which one an optimizer step belongs to."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hf_distill.objectives import Objective
+from hf_distill.schedules import Constant, Schedule
+from hf_distill.signals import Head
+
+
+class RevisionLike(Protocol):
+    """What a curriculum needs to know of a teacher revision."""
+
+    @property
+    def name(self) -> str:
+        """Name of the revision, e.g. "step300"."""
+
+    @property
+    def step(self) -> int | None:
+        """Training step of the teacher, where the name tells it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """One objective of a stage with its weight and temperature.
+
+    Attributes:
+        name: Key in the log, unique within the stage.
+        objective: What is compared.
+        weight: Factor in the loss, over progress.
+        temperature: Divides the logits, over progress.
+        label_mix: α of L = α·labels + (1 − α)·teacher; teacher terms get 1 − α, label terms of the mix α.
+    """
+
+    name: str
+    objective: Objective
+    weight: Schedule
+    temperature: Schedule = Constant(level=1.0)
+    label_mix: Schedule | None = None
+
+    def weight_at(self, progress: float) -> float:
+        """Return the factor of this term at `progress`."""
+        weight = self.weight(progress)
+        if self.label_mix is None:
+            return weight
+        share = self.label_mix(progress)
+        return weight * ((1.0 - share) if self.objective.uses_teacher else share)
+
+    def formula(self) -> str:
+        """Return the term as text for reports and cards."""
+        mix = ""
+        if self.label_mix is not None:
+            alpha = self.label_mix.formula()
+            mix = f"(1−{alpha})·" if self.objective.uses_teacher else f"({alpha})·"
+        tau = f" [τ={self.temperature.formula()}]" if "τ" in self.objective.formula() else ""
+        weight = self.weight.formula()
+        return f"{mix}{'' if weight == '1' else f'({weight})·'}{self.objective.formula()}{tau}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stretch of training with one kind of target.
+
+    Attributes:
+        name: Shown in progress bars, logs and reports.
+        terms: What the loss adds up.
+        revision: Index into the teacher's revisions; None where no teacher runs.
+    """
+
+    name: str
+    terms: tuple[Term, ...]
+    revision: int | None = None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the stage's objectives need of student, teacher and batch."""
+        return frozenset().union(*(term.objective.needs for term in self.terms))
+
+
+class SwitchRule(Protocol):
+    """When an adaptive curriculum moves on."""
+
+    metric: str
+
+    def due(self, history: Sequence[Mapping[str, float]], *, since: int, step: int) -> bool:
+        """Return whether to switch at `step`, given held-out points and the step of the last switch."""
+
+
+@dataclass(kw_only=True)
+class Plan:
+    """Ordered stages and the steps at which training moves from one to the next.
+
+    `stage_at` is a pure function of the step. A fixed plan knows all its switches; an adaptive one starts without and
+    records each as it happens: those recorded steps are the only state a curriculum has.
+
+    Attributes:
+        stages: In order.
+        switches: `switches[i]` is the first step of `stages[i + 1]`.
+        rule: When to move on; None for a fixed plan.
+    """
+
+    stages: tuple[Stage, ...]
+    switches: list[int] = field(default_factory=list)
+    rule: SwitchRule | None = None
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("a plan needs at least one stage")
+        if self.rule is None and len(self.switches) != len(self.stages) - 1:
+            raise ValueError(f"{len(self.stages)} stages need {len(self.stages) - 1} switches, got {self.switches}")
+
+    def index_at(self, step: int) -> int:
+        """Return the index of the stage that optimizer step `step` (from 0) belongs to."""
+        return bisect_right(self.switches, step)
+
+    def stage_at(self, step: int) -> Stage:
+        """Return the stage that optimizer step `step` (from 0) belongs to."""
+        return self.stages[self.index_at(step)]
+
+    def start_of(self, index: int) -> int | None:
+        """Return the first step of a stage, None where an adaptive plan has not reached it."""
+        starts = [0, *self.switches]
+        return starts[index] if index < len(starts) else None
+
+    def next_revision(self, step: int) -> int | None:
+        """Return the next stage's revision where it differs from the current one, for reading it ahead."""
+        index = self.index_at(step)
+        if index + 1 >= len(self.stages):
+            return None
+        following = self.stages[index + 1].revision
+        return None if following == self.stages[index].revision else following
+
+    def observe(self, history: Sequence[Mapping[str, float]], step: int) -> bool:
+        """Record a switch at `step` where the rule asks for one; return whether it did.
+
+        Args:
+            history: Held-out points in order, each with "step" and metrics without prefix.
+            step: The number of optimizer steps done, which is the first step of the next stage.
+        """
+        if self.rule is None or self.index_at(step) >= len(self.stages) - 1:
+            return False
+        since = self.switches[-1] if self.switches else 0
+        if step <= since or not self.rule.due(history, since=since, step=step):
+            return False
+        self.switches.append(step)
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanContext:
+    """What a curriculum is planned for.
+
+    Attributes:
+        head: The kind of head.
+        max_steps: Optimizer steps of the run.
+        revisions: The teacher's revisions, first to final; empty without a teacher.
+        label_smoothing: Of the label term.
+    """
+
+    head: Head
+    max_steps: int
+    revisions: Sequence[RevisionLike] = ()
+    label_smoothing: float = 0.0

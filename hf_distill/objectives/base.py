@@ -1,0 +1,54 @@
+"""What an objective is: one unreduced, unmasked term of the loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from hf_distill.reduction import Unit
+from hf_distill.registry import Registry
+from hf_distill.signals import Head, Signals
+
+ALL_HEADS: frozenset[Head] = frozenset({"classification", "regression", "masked_lm", "causal_lm"})
+CLASS_HEADS: frozenset[Head] = frozenset({"classification", "masked_lm", "causal_lm"})
+REGRESSION_HEADS: frozenset[Head] = frozenset({"regression"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective(ABC):
+    """One term of the loss: unreduced values, one per item of its `unit`.
+
+    An objective never masks and never averages: rows that do not count are dropped before it (`signals.py`) and the
+    trainer divides by the window's items (`reduction.py`).
+
+    Attributes:
+        unit: What one value belongs to; it picks the denominator.
+        heads: Heads on which the objective means something.
+        needs: What must be at hand: "labels", "teacher.logits".
+    """
+
+    unit: ClassVar[Unit] = "label"
+    heads: ClassVar[frozenset[Head]] = ALL_HEADS
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def values(self, signals: Signals, *, temperature: float) -> Tensor:
+        """Return the unreduced values in float32 (float64 stays).
+
+        Shapes: (R,).
+        """
+
+    @abstractmethod
+    def formula(self) -> str:
+        """Return the objective as short text for reports and model cards."""
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether the teacher has to run for this objective."""
+        return any(need.startswith("teacher.") for need in self.needs)
+
+
+OBJECTIVES: Registry[Objective] = Registry("objective", Objective)

@@ -1,0 +1,68 @@
+"""The only denominators: sums over an accumulation window on all ranks, counted before the first forward.
+
+Objectives return unreduced values; a term's sum is divided by the items of the whole window over all ranks, so that
+the same examples split as 8x1, 2x4 or 1x8, or over two ranks, give the same update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from hf_distill.signals import IGNORE_INDEX, Head
+
+Unit = Literal["label", "token", "example", "batch"]
+
+UNITS: tuple[Unit, ...] = ("label", "token", "example", "batch")
+
+
+def count_items(batches: Iterable[Mapping[str, Any]], head: Head) -> Tensor:
+    """Count the items of an accumulation window on this rank, in the order of `UNITS`, without leaving the device.
+
+    *label*: positions (or examples) whose label is not -100, after the next-token shift; all attended positions where
+    there are no labels. *token*: attended positions. *example*: rows of the batch. *batch*: micro-batches.
+
+    Args:
+        batches: The micro-batches of the window.
+        head: The kind of head.
+
+    Shapes: returns (4,) int64.
+    """
+    counted = [_count_batch(batch, head) for batch in batches]
+    return torch.stack(counted).sum(0) if counted else torch.zeros(len(UNITS), dtype=torch.int64)
+
+
+def _count_batch(batch: Mapping[str, Any], head: Head) -> Tensor:
+    first = next(value for value in batch.values() if isinstance(value, Tensor))
+    examples, device = first.shape[0], first.device
+    labels, attended = batch.get("labels"), batch.get("attention_mask")
+    tokens = attended.sum() if attended is not None else examples * (first.shape[1] if first.dim() > 1 else 1)
+    shift = head == "causal_lm"
+    if head == "regression" or (labels is None and head == "classification"):
+        labelled = examples
+    elif labels is not None:
+        labelled = ((labels[:, 1:] if shift else labels) != IGNORE_INDEX).sum()
+    else:
+        labelled = attended[:, 1:].sum() if shift and attended is not None else tokens
+    counts = [torch.as_tensor(count, device=device, dtype=torch.int64) for count in (labelled, tokens, examples, 1)]
+    return torch.stack(counts)
+
+
+def denominators(counts: Tensor) -> dict[Unit, Tensor]:
+    """Return each unit's denominator, at least 1 so that a window without labels gives 0 and not NaN.
+
+    Shapes: counts (4,) -> scalars, float32.
+    """
+    safe = counts.clamp(min=1).to(torch.float32)
+    return {unit: safe[index] for index, unit in enumerate(UNITS)}
+
+
+def reduce_values(values: Tensor, denominator: Tensor) -> Tensor:
+    """Return sum(values) / denominator in float32 (float64 stays); 0 with a gradient path where `values` is empty.
+
+    Shapes: values (items,) -> scalar.
+    """
+    return values.sum() / denominator.to(values.device, values.dtype)

@@ -1,0 +1,127 @@
+"""What student and teacher say about a batch: the one next-token shift, the one mask and the vocabulary policy.
+
+Shape legend: B examples, T positions, V vocabulary or classes, R rows (labelled positions or examples).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+IGNORE_INDEX = -100
+
+Head = Literal["classification", "regression", "masked_lm", "causal_lm"]
+
+TOKEN_HEADS: frozenset[str] = frozenset({"masked_lm", "causal_lm"})
+
+
+class Rows(NamedTuple):
+    """Which positions of a batch count.
+
+    `mask` has the shape of the (shifted) labels and is None where every example counts; `labels_R` is None where the
+    batch carries none.
+    """
+
+    mask: Tensor | None
+    labels_R: Tensor | None
+    shift: bool
+
+    def of(self, logits: Tensor) -> Tensor:
+        """Return the rows of `logits` that count.
+
+        Shapes: (B, V) or (B, T, V) -> (R, V).
+        """
+        if self.shift:
+            logits = logits[:, :-1]
+        return logits if self.mask is None else logits[self.mask]
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What the objectives of a stage compare, aligned row by row.
+
+    Shapes: `student_logits` (R, Vs), `teacher_logits` (R, Vt) or None, `labels` (R,) (classes or token ids) or
+    (R,) / (R, outputs) for regression, or None. `shared_width` ids are common to both heads.
+    """
+
+    student_logits: Tensor
+    labels: Tensor | None = None
+    teacher_logits: Tensor | None = None
+    shared_width: int | None = None
+
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """Return (student, teacher) logits over the ids that both heads have.
+
+        Raises:
+            ValueError: No teacher logits in this stage.
+        """
+        if self.teacher_logits is None:
+            raise ValueError("this objective compares with teacher logits, but the stage has no teacher")
+        width = self.shared_width
+        return self.student_logits[..., :width], self.teacher_logits[..., :width]
+
+    def labelled(self) -> tuple[Tensor, Tensor]:
+        """Return (student logits, labels).
+
+        Raises:
+            ValueError: The batch has no labels.
+        """
+        if self.labels is None:
+            raise ValueError("this objective compares with labels, but the batch has no `labels`")
+        return self.student_logits, self.labels
+
+
+def select_rows(head: Head, inputs: Mapping[str, Any]) -> Rows:
+    """Decide which positions of a batch count, once for student, teacher and labels.
+
+    A position counts where its label is not -100; without labels every attended position counts. Causal language
+    models predict the next token: position t is compared with label t + 1, so that an EOS label is a trained token
+    even where its id is also the padding id (only -100 masks).
+
+    Args:
+        head: The kind of head.
+        inputs: The batch, with `labels` and, for token heads without labels, `attention_mask`.
+
+    Raises:
+        ValueError: A token head's batch has neither labels nor an attention mask.
+    """
+    labels = inputs.get("labels")
+    shift = head == "causal_lm"
+    if head == "regression":
+        return Rows(None, labels, shift=False)
+    if labels is not None:
+        labels = labels[:, 1:] if shift else labels
+        mask = labels != IGNORE_INDEX
+        return Rows(mask, labels[mask], shift)
+    if head == "classification":
+        return Rows(None, None, shift=False)
+    attended = inputs.get("attention_mask")
+    if attended is None:
+        raise ValueError(
+            f"a {head} batch needs `labels` or an `attention_mask` to say which positions count, got the keys "
+            f"{sorted(inputs)}; use a collator that adds labels (DataCollatorForLanguageModeling)"
+        )
+    return Rows((attended[:, 1:] if shift else attended).bool(), None, shift)
+
+
+def with_position_ids(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return `inputs` with position ids counted over attended tokens, so that left and right padding agree.
+
+    Decoders number positions from the first column, padding included; a left-padded prompt would otherwise be read
+    at other positions than in right-padded training.
+
+    Shapes: attention_mask (B, T) -> position_ids (B, T).
+    """
+    if "position_ids" in inputs or "attention_mask" not in inputs:
+        return inputs
+    position_ids = (inputs["attention_mask"].long().cumsum(-1) - 1).clamp_(min=0)
+    return {**inputs, "position_ids": position_ids}
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return `values` in float32, or unchanged where they are float64 already."""
+    return values if values.dtype == torch.float64 else values.float()
