@@ -1,13 +1,14 @@
 """Which of a teacher's revisions to learn from first: the one in the middle of the sharp drop of its loss.
 
-Source: Panigrahi et al., arXiv 2410.05464, for the rule "a single checkpoint from the middle of the transition plus the
-final one"; reading it off the loss midpoint is our wording, which gives back the choices of the paper's three figures.
+Source: Panigrahi et al., arXiv 2410.05464, for the rule "a single checkpoint from the middle of the transition plus
+the final one". Reading it off the loss midpoint is our wording; it gives back the choices of the paper's figures.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -58,8 +59,8 @@ def transition_info(
 ) -> TransitionInfo:
     """Find the sharp drop of a teacher's held-out loss and choose the revision in its middle.
 
-    The chosen revision is the one inside the drop whose loss is nearest to the midpoint between plateau and final loss;
-    of two equally near ones the later, because slightly late costs little and too early costs everything. Where
+    The chosen revision is the one inside the drop whose loss is nearest to the midpoint between plateau and final
+    loss; of two equally near ones the later, because slightly late costs little and too early costs everything. Where
     no revision lies inside the drop, the first one after it is chosen and `reason` says so.
 
     Args:
@@ -124,18 +125,11 @@ def plot_transition(
     shown = [index for index, step in enumerate(info.steps) if x_scale == "linear" or step > 0]
     x = [info.steps[index] for index in shown]
     axes.plot(x, [info.losses[index] for index in shown], "-o", color=PALETTE[0], markersize=4, linewidth=1.6)
-    axes.plot(
-        info.steps[info.chosen],
-        info.losses[info.chosen],
-        "o",
-        markersize=12,
-        fillstyle="none",
-        color=PALETTE[1],
-        mew=2,
-    )
+    chosen = (info.steps[info.chosen], info.losses[info.chosen])
+    axes.plot(*chosen, "o", markersize=12, fillstyle="none", color=PALETTE[1], mew=2)
     axes.annotate(
         name or f"step {info.steps[info.chosen]:,}",
-        (info.steps[info.chosen], info.losses[info.chosen]),
+        chosen,
         xytext=(12, 8),
         textcoords="offset points",
         color=INK,
@@ -161,7 +155,7 @@ def _check(steps: Sequence[int], losses: Sequence[float], metric: Sequence[float
             f"{len(steps)} revision given, but a drop needs at least 2. Keep more of the teacher's checkpoints "
             "(`save_steps`, `save_total_limit`), or name the revision instead of `auto`."
         )
-    for previous, step in zip(steps, steps[1:], strict=False):
+    for previous, step in pairwise(steps):
         if not step > previous:
             raise ValueError(f"steps must rise, but {step} follows {previous}: sort the revisions by step.")
     for step, loss in zip(steps, losses, strict=True):
@@ -180,7 +174,7 @@ def _plateau(losses: Sequence[float]) -> float:
 
 def _check_learnt(losses: Sequence[float], *, level: float, final: float) -> None:
     """Refuse a curve whose fall is small against its own rises (a falling curve rises only by noise)."""
-    rises = [after - before for before, after in zip(losses, losses[1:], strict=False) if after > before]
+    rises = [after - before for before, after in pairwise(losses) if after > before]
     noise = float(np.median(rises)) if rises else 0.0
     needed = max(_SMALLEST_DROP * abs(level), _NOISE_FACTOR * noise)
     if not level - final > needed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import matplotlib
 import pytest
 from PIL import Image
@@ -31,7 +33,7 @@ def test_drawing_leaves_the_global_settings_of_matplotlib_alone(tmp_path):
 def test_labels_at_one_height_do_not_overlap():
     moved = spread_labels([1.0, 1.0, 1.0, 0.5], gap=0.1, low=0.0, high=1.0)
     ordered = sorted(moved)
-    assert all(after - before >= 0.1 - 1e-9 for before, after in zip(ordered, ordered[1:], strict=False))
+    assert all(after - before >= 0.1 - 1e-9 for before, after in pairwise(ordered))
     assert max(moved) <= 1.0 + 1e-9
     assert moved[3] == pytest.approx(0.5)
     assert moved[0] > moved[1] > moved[2], "equal positions keep their order from top to bottom"
