@@ -1,0 +1,62 @@
+# Everything runs from a bare clone: Python 3.10 or later and make are all it needs.
+PYTHON ?= python3
+VENV ?= .venv
+RECIPE ?= recipes/parity/quickstart.yaml
+ARGS ?=
+WORKERS ?= 2
+# One worker a core: more threads in each would only take turns.
+TEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
+
+# The constraints hold for the isolated build environment too (by its newer name from pip 25.3 on).
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help quickstart env env-dev test test-fast test-slow check format clean
+
+help:  ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+quickstart: $(VENV)/.installed  ## Install, then distil sparse parity three ways and write the report
+	$(VENV)/bin/hf-distill run $(RECIPE) $(ARGS)
+
+env: $(VENV)/.installed  ## Make the virtual environment $(VENV)
+env-dev: $(VENV)/.installed-dev  ## Add what tests and checks need
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "$(PYTHON) is too old: give Python 3.10 or later, as in make PYTHON=python3.12")'
+	@echo "Installing hf-distill into $(VENV) (torch is large; the first time takes a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing the development tools into $(VENV)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+test: $(VENV)/.installed-dev  ## Run the tests (all but the deepspeed tier)
+	$(TEST) -n $(WORKERS) -m "not deepspeed" $(ARGS)
+
+test-fast: $(VENV)/.installed-dev  ## Run the quick tests only, in at most 90 s on two cores
+	$(TEST) -n $(WORKERS) -m "not slow and not multiprocess and not deepspeed" $(ARGS)
+
+test-slow: $(VENV)/.installed-dev  ## Run the slow tiers only: slow, multiprocess, deepspeed
+	$(TEST) -m "slow or multiprocess or deepspeed" $(ARGS)
+
+check: $(VENV)/.installed-dev  ## Lint, check format and types, run the meta-tests
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy hf_distill
+	$(TEST) -q tests/meta
+
+format: $(VENV)/.installed-dev  ## Format the code and sort the imports
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:  ## Remove the environment and what builds and tests left (keeps runs/)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find hf_distill tests scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
