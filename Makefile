@@ -8,8 +8,8 @@ WORKERS ?= 2
 TEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
 # The constraints hold for the isolated build environment too (by its newer name from pip 25.3 on).
-export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
-export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
@@ -23,7 +23,7 @@ help:  ## Show what can be made
 quickstart: $(VENV)/.installed  ## Install, then distil sparse parity three ways and write the report
 	$(VENV)/bin/hf-distill run $(RECIPE) $(ARGS)
 
-env: $(VENV)/.installed  ## Make the virtual environment $(VENV)
+env: $(VENV)/.installed  ## Make the virtual environment (.venv, or VENV=folder)
 env-dev: $(VENV)/.installed-dev  ## Add what tests and checks need
 
 $(VENV)/.installed: pyproject.toml constraints.txt
