@@ -9,7 +9,6 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -74,7 +73,7 @@ def step_axis(axes: Axes) -> None:
 
 
 def spread_labels(positions: Sequence[float], *, gap: float, low: float, high: float) -> list[float]:
-    """Move label positions apart until neighbours are at least `gap` away, as little as a simple pass allows.
+    """Move label positions apart until neighbours are at least `gap` away, with the least sum of squared moves.
 
     Args:
         positions: Wanted positions, in any order.
@@ -90,13 +89,16 @@ def spread_labels(positions: Sequence[float], *, gap: float, low: float, high: f
         return []
     gap = min(gap, (high - low) / max(count - 1, 1))
     order = sorted(range(count), key=lambda index: (positions[index], -index))
-    placed = np.clip([positions[index] for index in order], low, high).astype(float)
-    for place in range(1, count):
-        placed[place] = max(placed[place], placed[place - 1] + gap)
-    placed[-1] = min(placed[-1], high)
-    for place in range(count - 2, -1, -1):
-        placed[place] = min(placed[place], placed[place + 1] - gap)
+    # Without the gaps, positions only have to rise: isotonic regression, by pooling neighbours that do not.
+    blocks: list[tuple[float, int]] = []
+    for place, index in enumerate(order):
+        total, size = positions[index] - place * gap, 1
+        while blocks and blocks[-1][0] / blocks[-1][1] >= total / size:
+            total, size = total + blocks[-1][0], size + blocks[-1][1]
+            blocks.pop()
+        blocks.append((total, size))
+    bases = [total / size for total, size in blocks for _ in range(size)]
     moved = [0.0] * count
     for place, index in enumerate(order):
-        moved[index] = float(placed[place])
+        moved[index] = min(max(bases[place], low), high - (count - 1) * gap) + place * gap
     return moved

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: what a student's repository says about itself, and what it must never say."""
