@@ -14,14 +14,14 @@ _EXPORTS = {
     "LiveTeacher": "hf_distill.teachers",
     "Recipe": "hf_distill.recipe",
     "RunRecord": "hf_distill.run_record",
-    "run_recipe": "hf_distill.pipeline",
+    "run_recipe": "hf_distill.pipeline.run",
 }
 
 __all__ = ["__version__", *_EXPORTS]
 
 if TYPE_CHECKING:
     from hf_distill.config import ProgressiveDistillConfig as ProgressiveDistillConfig
-    from hf_distill.pipeline import run_recipe as run_recipe
+    from hf_distill.pipeline.run import run_recipe as run_recipe
     from hf_distill.recipe import Recipe as Recipe
     from hf_distill.run_record import RunRecord as RunRecord
     from hf_distill.teachers import LiveTeacher as LiveTeacher

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hf_distill.curricula.base import CURRICULA, Curriculum
 from hf_distill.curricula.one_shot import final_stage
 from hf_distill.curricula.plan import Plan, PlanContext, Stage
-from hf_distill.curricula.progressive import chosen_revisions
+from hf_distill.curricula.progressive import AUTO, chosen_revisions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Adaptive(Curriculum):
     """
 
     revisions: list[str | int] | None = field(
-        default=None, metadata={"help": "names or steps to use, in order; default all (the final one is always last)"}
+        default=None, metadata={"help": "names, steps or `auto`, in order; default all (the final one is always last)"}
     )
     metric: str = field(default="accuracy", metadata={"help": "held-out metric to watch, without `eval_`"})
     level: float | None = field(default=None, metadata={"help": "switch when the metric reaches it"})
@@ -78,6 +78,15 @@ class Adaptive(Curriculum):
             raise ValueError("adaptive: say when to switch with `level`, `saturation: true` or `max_stage_steps`")
         if self.window < 1:
             raise ValueError(f"adaptive: `window` must be at least 1, got {self.window}")
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether `auto` is among the revisions."""
+        return AUTO in (self.revisions or [])
+
+    def with_chosen(self, name: str) -> Adaptive:
+        """Return the curriculum with the revision `name` in the place of `auto`."""
+        return replace(self, revisions=[name if wanted == AUTO else wanted for wanted in self.revisions or []])
 
     def plan(self, context: PlanContext) -> Plan:
         """Lay out one stage a revision, with no switch yet.

@@ -45,6 +45,15 @@ class Curriculum(ABC):
         """Whether any stage runs a teacher."""
         return True
 
+    @property
+    def needs_scores(self) -> bool:
+        """Whether a revision called `auto` must be chosen by scoring the teacher before planning."""
+        return False
+
+    def with_chosen(self, name: str) -> Curriculum:
+        """Return the curriculum with the revision `name` in the place of `auto`."""
+        return self
+
     def teacher_terms(self, context: PlanContext) -> tuple[Term, ...]:
         """Return the terms of a stage that learns from the teacher.
 

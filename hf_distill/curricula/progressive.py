@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hf_distill.curricula.base import CURRICULA, Curriculum, find_revision, stage_length
 from hf_distill.curricula.one_shot import final_stage
@@ -24,6 +24,15 @@ class TwoShot(Curriculum):
     revision: str | int = field(default=AUTO, metadata={"help": "name or step of the first revision, or `auto`"})
     steps: int | None = field(default=None, metadata={"help": "length T of the first stage in optimizer steps"})
     share: float | None = field(default=None, metadata={"help": "length of the first stage as a share of the run"})
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether the revision is still `auto`."""
+        return self.revision == AUTO
+
+    def with_chosen(self, name: str) -> TwoShot:
+        """Return the curriculum with the revision `name` first."""
+        return replace(self, revision=name)
 
     def plan(self, context: PlanContext) -> Plan:
         """Lay out the two stages.

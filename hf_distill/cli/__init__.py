@@ -1,0 +1,1 @@
+"""The `hf-distill` command line; it starts without importing torch."""

@@ -1,0 +1,21 @@
+"""`hf-distill report`: write the page of a run again from its record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="The output_dir of a run, with its run_record.json.")],
+) -> None:
+    """Write report.html, its pictures and its tables again from run_record.json, also of an unfinished run.
+
+    Example: [bold]hf-distill report runs/parity-quickstart[/bold]
+    """
+    from hf_distill.report.page import write_report
+    from hf_distill.run_record import RunRecord
+
+    typer.echo(str(write_report(RunRecord.load(folder), folder)))

@@ -1,0 +1,42 @@
+"""`hf-distill run`: the whole job of a recipe."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that comes with hf_distill.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change a key; may be repeated.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Continue what output_dir already holds of this recipe.")
+    ] = True,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check recipe, models and data, and show what would be run.")
+    ] = False,
+) -> None:
+    """Run a recipe: teacher, students, record, report, model cards.
+
+    Stopped and started again, it continues where it was. Everything it leaves lies under the recipe's output_dir.
+
+    Examples: [bold]hf-distill run parity/quickstart[/bold] ·
+    [bold]hf-distill run my.yaml --set output_dir=runs/a --set training.learning_rate=5e-5[/bold] ·
+    [bold]accelerate launch --num_processes 4 -m hf_distill run my.yaml[/bold]
+    """
+    from hf_distill.recipe import Recipe
+
+    loaded = Recipe.load(recipe, overrides=set_ or [])
+    if check:
+        from hf_distill.cli.describe import check_recipe
+
+        check_recipe(loaded)
+        return
+    from hf_distill.cli.describe import show_result
+    from hf_distill.pipeline.run import run_recipe
+
+    record = run_recipe(loaded, command=["hf-distill", *sys.argv[1:]], resume=resume)
+    show_result(record, loaded.output_dir)

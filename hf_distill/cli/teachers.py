@@ -1,0 +1,49 @@
+"""`hf-distill teachers`: look at a teacher's revisions and choose one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="A teacher's revisions: list them, score them, choose one.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(
+    spec: Annotated[
+        str,
+        typer.Argument(help="A folder with checkpoint-*, 'org/model@step*', 'org/model@main', or one model."),
+    ],
+) -> None:
+    """Show a teacher's revisions: step, commit or content hash, size, and whether they are on disk.
+
+    Examples: [bold]hf-distill teachers list runs/parity-quickstart/teacher[/bold] ·
+    [bold]hf-distill teachers list 'org/model@step*'[/bold]
+    """
+    from hf_distill.cli.describe import revision_table
+    from hf_distill.teachers.revisions import resolve_revisions
+
+    revision_table(resolve_revisions(spec))
+
+
+@app.command("score")
+def score(
+    recipe: Annotated[str, typer.Argument(help="A recipe: its task, its data and its teacher are used.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change a key; may be repeated.")
+    ] = None,
+) -> None:
+    """Evaluate every revision on held-out data, draw the curve and name the revision in the sharp drop.
+
+    A teacher that the recipe trains itself is trained first, if it is not there yet. Results are kept in
+    output_dir/teacher_scores.json and teacher_scores.png; `two_shot` with `revision: auto` uses the same choice.
+
+    Example: [bold]hf-distill teachers score parity/quickstart[/bold]
+    """
+    from hf_distill.cli.describe import show_scores
+    from hf_distill.pipeline.scoring import score_teacher
+    from hf_distill.recipe import Recipe
+
+    loaded = Recipe.load(recipe, overrides=set_ or [])
+    show_scores(score_teacher(loaded))

@@ -1,0 +1,129 @@
+"""Whether a student can learn from a teacher: heads, labels, tokenizers, vocabularies. Checked before any training."""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
+
+from hf_distill.signals import TOKEN_HEADS, Head
+
+PROBE = "The quick brown fox, naïve café №5 — 12,345.67 (don't) ☃\n  def f(x): return x  # END"
+"""Text on which two tokenizers that differ in normalisation or merging give different ids."""
+
+
+def head_of(model: torch.nn.Module) -> Head:
+    """Return the kind of head of a transformers model, from its class and configuration.
+
+    Raises:
+        ValueError: The class is no sequence-classification, masked-LM or causal-LM model.
+    """
+    name = type(model).__name__
+    if name in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values() or name.endswith("ForSequenceClassification"):
+        config = model.config
+        single = config.num_labels == 1 and config.problem_type is None
+        return "regression" if config.problem_type == "regression" or single else "classification"
+    if name in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values() or name.endswith("ForMaskedLM"):
+        return "masked_lm"
+    if name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() or name.endswith("ForCausalLM"):
+        return "causal_lm"
+    raise ValueError(
+        f"cannot tell the head of {name}; set `head` to classification, regression, masked_lm or causal_lm, or use "
+        "one of transformers' AutoModelForSequenceClassification / ForMaskedLM / ForCausalLM classes"
+    )
+
+
+def check_labels(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
+    """Refuse a teacher whose classes are not the student's.
+
+    Raises:
+        ValueError: Different numbers or names of labels.
+    """
+    if student.num_labels != teacher.num_labels:
+        raise ValueError(
+            f"the student has {student.num_labels} labels and the teacher {teacher.num_labels}; distillation compares "
+            "them one by one. Make the student with the teacher's num_labels, id2label and label2id"
+        )
+    ours, theirs = student.id2label, teacher.id2label
+    generic = any(str(name).startswith("LABEL_") for names in (ours, theirs) for name in names.values())
+    if not generic and dict(ours) != dict(theirs):
+        raise ValueError(
+            f"student and teacher order their labels differently: {dict(ours)} against {dict(theirs)}. Make the "
+            "student with the teacher's id2label and label2id"
+        )
+
+
+def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> int | None:
+    """Compare two tokenizers by their token maps and on a probe text.
+
+    A token of both must have one id, and an id of both one token; one may extend the other at the end.
+
+    Returns:
+        The first id that only one of the two has; None where the maps are equal.
+
+    Raises:
+        ValueError: The tokenizers differ.
+    """
+    ours, theirs = student.get_vocab(), teacher.get_vocab()
+    if ours == theirs:
+        first_unshared = None
+    else:
+        conflict = next((token for token in ours.keys() & theirs.keys() if ours[token] != theirs[token]), None)
+        unshared = {ours[token] for token in ours.keys() - theirs.keys()}
+        unshared ^= {theirs[token] for token in theirs.keys() - ours.keys()}
+        both = {ours[token] for token in ours.keys() - theirs.keys()} & set(theirs.values())
+        if conflict is not None or both:
+            example = f"token {conflict!r}" if conflict is not None else f"id {min(both)}"
+            raise ValueError(
+                f"student and teacher have different tokenizers ({len(ours)} and {len(theirs)} tokens; {example} means "
+                "different things); token-by-token distillation needs one tokenizer. Use the teacher's for the student"
+            )
+        first_unshared = min(unshared)
+    ids = (student(PROBE, add_special_tokens=False)["input_ids"], teacher(PROBE, add_special_tokens=False)["input_ids"])
+    if ids[0] != ids[1]:
+        raise ValueError(
+            "student and teacher tokenizers have one vocabulary but split text differently (normalisation or merges); "
+            "use the teacher's tokenizer for the student"
+        )
+    return first_unshared
+
+
+def shared_width(
+    head: Head,
+    student: PreTrainedConfig,
+    teacher: PreTrainedConfig,
+    *,
+    student_tokenizer: PreTrainedTokenizerBase | None,
+    teacher_tokenizer: PreTrainedTokenizerBase | None,
+) -> int:
+    """Return how many classes or token ids both heads have in common, after checking that they mean the same.
+
+    Heads padded to different widths (151,936 and 152,064 for one tokenizer) are cut to the shared ids.
+
+    Raises:
+        ValueError: Labels or tokenizers differ, or nothing says whether different widths are one vocabulary.
+    """
+    known = student_tokenizer is not None and teacher_tokenizer is not None
+    first_unshared = check_tokenizers(student_tokenizer, teacher_tokenizer) if known else None  # type: ignore[arg-type]
+    if student_tokenizer is not None and teacher.get_text_config().vocab_size is not None:
+        highest = max(student_tokenizer.get_vocab().values())
+        if highest >= teacher.get_text_config().vocab_size:
+            raise ValueError(
+                f"the student's tokenizer has id {highest}, but the teacher's embedding ends at "
+                f"{teacher.get_text_config().vocab_size - 1}; use the teacher's tokenizer for the student"
+            )
+    if head not in TOKEN_HEADS:
+        check_labels(student, teacher)
+        return student.num_labels
+    widths = (student.get_text_config().vocab_size, teacher.get_text_config().vocab_size)
+    if widths[0] != widths[1] and not known:
+        raise ValueError(
+            f"the student's vocabulary has {widths[0]} ids and the teacher's {widths[1]}, and without both tokenizers "
+            "nothing says that they mean the same; pass the student's as `processing_class` and the teacher's as "
+            "TeacherSequence(tokenizer=...)"
+        )
+    return min(*widths, *([first_unshared] if first_unshared is not None else []))

@@ -1,0 +1,56 @@
+"""ProgressiveDistillConfig: TrainingArguments plus what distillation needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from transformers import TrainingArguments
+
+AtSwitch = Literal["continue", "reset_optimizer", "restart"]
+
+
+@dataclass(kw_only=True)
+class ProgressiveDistillConfig(TrainingArguments):
+    """Arguments of `ProgressiveDistillTrainer`.
+
+    Everything of `transformers.TrainingArguments` keeps its meaning. `per_device_train_batch_size ×
+    gradient_accumulation_steps × processes` examples make one update, and how they are split does not change it.
+    """
+
+    curriculum: str | dict[str, Any] = field(
+        default="one_shot",
+        metadata={
+            "help": "what the student learns from: a curriculum's name or {name: ..., **fields}, e.g. "
+            "{name: two_shot, revision: step8000, steps: 2000}. Known: labels, one_shot, two_shot, n_shot, adaptive."
+        },
+    )
+    at_switch: AtSwitch = field(
+        default="continue",
+        metadata={
+            "help": "at a switch of the stage: `continue` with optimizer and learning-rate schedule (as the papers "
+            "do), `reset_optimizer` state, or `restart` both for the stage's own length."
+        },
+    )
+    head: str | None = field(
+        default=None,
+        metadata={
+            "help": "classification, regression, masked_lm or causal_lm; by default read from the student's class."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.at_switch not in ("continue", "reset_optimizer", "restart"):
+            raise ValueError(
+                f"at_switch must be `continue`, `reset_optimizer` or `restart`, got {self.at_switch!r}"
+            )
+        if self.use_liger_kernel:
+            raise ValueError(
+                "use_liger_kernel replaces the head's loss and drops the logits that distillation compares; leave it "
+                "off for the student"
+            )
+
+    def curriculum_spec(self) -> dict[str, Any]:
+        """Return the curriculum as `{"name": ..., **fields}`."""
+        return {"name": self.curriculum} if isinstance(self.curriculum, str) else dict(self.curriculum)

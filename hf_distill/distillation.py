@@ -1,0 +1,230 @@
+"""A distillation: head, teacher, curriculum and loss of one run, without the training loop.
+
+`ProgressiveDistillTrainer` hands it batches and steps; everything that decides a number is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+from hf_distill.compatibility import shared_width
+from hf_distill.curricula import CURRICULA, Plan, PlanContext, Stage, Term
+from hf_distill.curricula.base import label_terms
+from hf_distill.loss_log import LossLog
+from hf_distill.reduction import Unit, count_items, denominators, reduce_values
+from hf_distill.signals import Head, Signals, select_rows, with_position_ids
+from hf_distill.teachers import TeacherSource
+
+
+class Distillation:
+    """What a student learns from, and the loss that says so.
+
+    Args:
+        head: The student's kind of head.
+        curriculum: The curriculum's specification, `{"name": ..., **fields}`.
+        teacher: The teacher source; None for the `labels` curriculum.
+        accelerator: Places the teacher and adds up counts over ranks.
+        label_smoothing: Of the cross-entropy with labels.
+
+    Raises:
+        ValueError: Curriculum and teacher do not fit together.
+    """
+
+    def __init__(
+        self,
+        *,
+        head: Head,
+        curriculum: Mapping[str, Any],
+        teacher: TeacherSource | None,
+        accelerator: Accelerator,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        self.head = head
+        self.accelerator = accelerator
+        self.curriculum = CURRICULA.build(curriculum, path="curriculum")
+        self.teacher = teacher if self.curriculum.uses_teacher else None
+        self.label_smoothing = label_smoothing
+        self.log = LossLog()
+        self.chosen_revision: str | None = None
+        self.plan: Plan | None = None
+        self.max_steps = 1
+        self._width: int | None = None
+        self._denominators: dict[Unit, Tensor] = {}
+        self._label_terms = label_terms(self._context(1))
+        self._check_teacher(curriculum["name"])
+
+    def _check_teacher(self, name: str) -> None:
+        if not self.curriculum.uses_teacher:
+            return
+        if self.teacher is None:
+            raise ValueError(f"the curriculum {name!r} learns from a teacher; pass `teacher`, or use 'labels'")
+        needs = frozenset().union(*(term.objective.needs for term in self.curriculum.teacher_terms(self._context(1))))
+        lacking = {need for need in needs if need.startswith("teacher.")} - self.teacher.provides
+        if lacking:
+            raise ValueError(
+                f"the objectives need {sorted(lacking)}, but {type(self.teacher).__name__} provides only "
+                f"{sorted(self.teacher.provides)}"
+            )
+        self.teacher.attach(head=self.head, accelerator=self.accelerator)
+
+    def check_student(self, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase | None) -> None:
+        """Refuse a student that cannot be compared with the teacher, and find the ids that both heads have.
+
+        Raises:
+            ValueError: Labels, tokenizers or vocabularies differ.
+        """
+        if self.teacher is not None:
+            self._width = shared_width(
+                self.head,
+                config,
+                self.teacher.config,
+                student_tokenizer=tokenizer,
+                teacher_tokenizer=self.teacher.tokenizer,
+            )
+
+    def _context(self, max_steps: int) -> PlanContext:
+        return PlanContext(
+            head=self.head,
+            max_steps=max_steps,
+            revisions=self.teacher.revisions if self.teacher is not None else (),
+            label_smoothing=self.label_smoothing,
+        )
+
+    def make_plan(self, max_steps: int) -> Plan:
+        """Lay out the stages over `max_steps` optimizer steps; `auto` must have been resolved.
+
+        Raises:
+            ValueError: The run or the teacher's revisions cannot carry the curriculum.
+        """
+        curriculum = self.curriculum
+        if curriculum.needs_scores and self.chosen_revision is not None:
+            curriculum = curriculum.with_chosen(self.chosen_revision)
+        return curriculum.plan(self._context(max_steps))
+
+    def begin(self, *, step: int, max_steps: int, switches: Sequence[int] = ()) -> None:
+        """Lay out the stages and fetch the teacher of `step`.
+
+        Args:
+            step: First optimizer step of this session.
+            max_steps: Optimizer steps of the run.
+            switches: Of a resumed adaptive run, those recorded so far.
+
+        Raises:
+            ValueError: The plan does not fit.
+        """
+        self.max_steps = max(max_steps, 1)
+        self.plan = self.make_plan(max_steps)
+        if self.plan.rule is not None:
+            self.plan.switches = list(switches)
+        self.enter_stage(step)
+
+    def stage_at(self, step: int) -> Stage:
+        """Return the stage of an optimizer step.
+
+        Raises:
+            ValueError: `begin` has not been called.
+        """
+        if self.plan is None:
+            raise ValueError("the stages are laid out when training begins; call train() first")
+        return self.plan.stage_at(step)
+
+    def stage_name(self, step: int) -> str:
+        """Return the stage of a step for people: its name and the teacher's revision."""
+        stage = self.stage_at(step)
+        if self.teacher is None or stage.revision is None:
+            return stage.name
+        revision = self.teacher.revisions[stage.revision].name
+        return revision if revision == stage.name else f"{stage.name} ({revision})"
+
+    def enter_stage(self, step: int) -> None:
+        """Make the revision of the step's stage the teacher and start reading the next one."""
+        stage = self.stage_at(step)
+        if self.teacher is None or stage.revision is None:
+            return
+        stall = self.teacher.enter(stage.revision)
+        if stall:
+            self.log.stalls.append(stall)
+            assert self.plan is not None
+            following = self.plan.next_revision(step)
+            if following is not None:
+                self.teacher.read_ahead(following)
+
+    def describe_step(self, step: int) -> dict[str, float]:
+        """Return stage, teacher step, weights and temperatures of a step, under the names of the log."""
+        assert self.plan is not None
+        index = self.plan.index_at(step)
+        stage, progress = self.plan.stages[index], step / self.max_steps
+        described: dict[str, float] = {"curriculum/stage": float(index)}
+        if self.teacher is not None and stage.revision is not None:
+            revision = self.teacher.revisions[stage.revision]
+            described["teacher/revision"] = float(stage.revision)
+            if revision.step is not None:
+                described["teacher/step"] = float(revision.step)
+        for term in stage.terms:
+            described[f"weight/{term.name}"] = term.weight_at(progress)
+            if term.objective.uses_teacher:
+                described[f"temperature/{term.name}"] = term.temperature(progress)
+        return described
+
+    # ---- the loss ----
+
+    def count_window(self, batches: Sequence[Mapping[str, Any]], device: torch.device) -> None:
+        """Count the items of an accumulation window on all ranks: the only denominators of its micro-batches."""
+        counts = count_items(batches, self.head).to(device)
+        if self.accelerator.num_processes > 1:
+            counts = self.accelerator.reduce(counts, reduction="sum")
+        self._denominators = denominators(counts)
+
+    def student_inputs(self, inputs: dict[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
+        """Return what the student's forward gets; without labels it computes no loss of its own to throw away."""
+        batch = with_position_ids(inputs) if self.head == "causal_lm" else inputs
+        return {key: value for key, value in batch.items() if key in accepted and key != "labels"}
+
+    def training_loss(self, logits: Tensor, inputs: dict[str, Any], *, step: int, scale: int) -> Tensor:
+        """Return this micro-batch's share of Σ weight · objective over the window.
+
+        Args:
+            logits: The student's, (B, classes) or (B, T, V).
+            inputs: The micro-batch.
+            step: Optimizer step.
+            scale: Number of ranks over which gradients are averaged; the denominators count the items of all.
+
+        Raises:
+            ValueError: The batch lacks what an objective needs.
+        """
+        stage = self.stage_at(step)
+        rows = select_rows(self.head, inputs)
+        teacher_rows = None
+        if any(term.objective.uses_teacher for term in stage.terms):
+            teacher_rows = rows.of(self._teacher_logits(inputs, step))
+        signals = Signals(rows.of(logits), rows.labels_R, teacher_rows, self._width)
+        return self._add_up(stage.terms, signals, step=step, scale=scale)
+
+    def label_loss(self, logits: Tensor, inputs: dict[str, Any]) -> Tensor:
+        """Return the mean loss of a batch with its labels: what evaluation reports."""
+        rows = select_rows(self.head, inputs)
+        values = self._label_terms[0].objective.values(Signals(rows.of(logits), rows.labels_R), temperature=1.0)
+        return reduce_values(values, denominators(count_items([inputs], self.head))["label"])
+
+    def _add_up(self, terms: Sequence[Term], signals: Signals, *, step: int, scale: int) -> Tensor:
+        progress = step / self.max_steps
+        loss = torch.zeros((), device=signals.student_logits.device)
+        for term in terms:
+            values = term.objective.values(signals, temperature=term.temperature(progress))
+            part = scale * reduce_values(values, self._denominators[term.objective.unit])
+            loss = loss + term.weight_at(progress) * part
+            self.log.add(f"objective/{term.name}", part)
+        return loss
+
+    def _teacher_logits(self, inputs: dict[str, Any], step: int) -> Tensor:
+        assert self.teacher is not None
+        self.enter_stage(step)
+        batch = with_position_ids(inputs) if self.head == "causal_lm" else inputs
+        with self.log.teacher_timer(self.accelerator.device):
+            return self.teacher.logits(batch)

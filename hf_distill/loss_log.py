@@ -1,0 +1,75 @@
+"""What a step was made of: the parts of the loss and the time the teacher took, kept on the device until the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+
+@dataclass
+class LossLog:
+    """Sums since the last log; nothing leaves the device before `flush`.
+
+    Attributes:
+        step_seconds: Wall time of each optimizer step of this session, evaluations and saving left out.
+        teacher_seconds: Time in teacher forwards in this session (CUDA: measured with events).
+        stalls: Seconds waited at each change of the teacher's revision.
+    """
+
+    parts: dict[str, Tensor] = field(default_factory=dict)
+    step_seconds: list[float] = field(default_factory=list)
+    teacher_seconds: float = 0.0
+    stalls: list[float] = field(default_factory=list)
+    _step_started: float = 0.0
+    _events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = field(default_factory=list)
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Add one micro-batch's share of a part; shares of a window sum to its mean."""
+        value = value.detach()
+        self.parts[name] = self.parts[name] + value if name in self.parts else value
+
+    def step_begins(self) -> None:
+        """Start the clock of an optimizer step."""
+        self._step_started = time.perf_counter()
+
+    def step_ends(self) -> None:
+        """Stop the clock of an optimizer step."""
+        self.step_seconds.append(time.perf_counter() - self._step_started)
+
+    def flush(self, accelerator: Accelerator, *, steps: int) -> dict[str, float]:
+        """Return each part's mean over `steps` optimizer steps and all ranks, and start anew."""
+        values = torch.stack(list(self.parts.values())) if self.parts else torch.zeros(0)
+        names = list(self.parts)
+        if accelerator.num_processes > 1 and names:
+            values = accelerator.reduce(values, reduction="mean")
+        self.parts = {}
+        self._collect()
+        return dict(zip(names, (values / max(steps, 1)).tolist(), strict=True))
+
+    @contextmanager
+    def teacher_timer(self, device: torch.device) -> Iterator[None]:
+        """Time a teacher forward without making the device wait."""
+        if device.type == "cuda":
+            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            yield
+            stop.record()
+            self._events.append((start, stop))
+            return
+        started = time.perf_counter()
+        yield
+        self.teacher_seconds += time.perf_counter() - started
+
+    def _collect(self) -> None:
+        for start, stop in self._events:
+            stop.synchronize()
+            self.teacher_seconds += start.elapsed_time(stop) / 1000.0
+        self._events = []
+
+

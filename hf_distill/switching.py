@@ -1,0 +1,106 @@
+"""What happens at the switch of a stage: the next revision, the optimizer, the learning-rate schedule, the log line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, get_scheduler
+
+from hf_distill.curricula import Plan
+
+if TYPE_CHECKING:
+    from hf_distill.trainer import ProgressiveDistillTrainer
+
+
+class CurriculumCallback(TrainerCallback):
+    """Begins the curriculum with training, resets the optimizer at switches and lets adaptive curricula look."""
+
+    def __init__(self, trainer: ProgressiveDistillTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Lay out the stages, now that max_steps is known."""
+        self.trainer.begin()
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Change the teacher and, where asked for, forget the optimizer's state at the first step of a stage."""
+        distillation = self.trainer.distillation
+        assert distillation.plan is not None
+        distillation.enter_stage(state.global_step)
+        if args.at_switch != "continue" and state.global_step in distillation.plan.switches:  # type: ignore[attr-defined]
+            reset_optimizer(self.trainer.optimizer)
+        self.trainer.distillation.log.step_begins()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stop the step's clock."""
+        self.trainer.distillation.log.step_ends()
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Record a switch where the adaptive rule asks for one."""
+        plan = self.trainer.distillation.plan
+        if plan is not None and self.trainer.is_in_train:
+            plan.observe(held_out_points(state.log_history), state.global_step)
+
+
+def held_out_points(log_history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """Return the evaluations of a trainer's log: step and metrics without the `eval_` prefix."""
+    points = []
+    for entry in log_history:
+        metrics = {key.removeprefix("eval_"): value for key, value in entry.items() if key.startswith("eval_")}
+        if metrics:
+            points.append({"step": entry["step"], **metrics})
+    return points
+
+
+def reset_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Forget moments and step counts, as if the optimizer were new; parameter groups stay."""
+    optimizer.state.clear()
+
+
+def restarting_schedule(
+    args: TrainingArguments, optimizer: torch.optim.Optimizer, plan: Plan, max_steps: int
+) -> LambdaLR:
+    """Return the learning-rate schedule of `args`, started anew over the length of each stage.
+
+    A pure function of the step, so that it resumes like any other.
+
+    Raises:
+        ValueError: The plan is adaptive (its lengths are unknown) or the schedule has no closed form.
+    """
+    if plan.rule is not None:
+        raise ValueError(
+            "at_switch: restart needs stages of known length; an adaptive curriculum has none. Use reset_optimizer"
+        )
+    starts = [0, *plan.switches]
+    lengths = [end - start for start, end in zip(starts, [*starts[1:], max_steps], strict=True)]
+    probe = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedules = [
+        get_scheduler(
+            args.lr_scheduler_type,
+            optimizer=probe,
+            num_warmup_steps=args.get_warmup_steps(length),
+            num_training_steps=length,
+            scheduler_specific_kwargs=args.lr_scheduler_kwargs or {},
+        )
+        for length in lengths
+    ]
+    if not all(isinstance(schedule, LambdaLR) for schedule in schedules):
+        raise ValueError(f"at_switch: restart does not know the schedule {args.lr_scheduler_type}; use reset_optimizer")
+    factors = [schedule.lr_lambdas[0] for schedule in schedules]
+
+    def factor(step: int) -> float:
+        index = min(plan.index_at(step), len(factors) - 1)
+        return factors[index](step - starts[index])
+
+    return LambdaLR(optimizer, factor)

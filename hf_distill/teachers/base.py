@@ -1,0 +1,97 @@
+"""What a teacher source is: it turns a batch into the teacher's outputs, for one revision of the teacher at a time."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from hf_distill.signals import Head
+from hf_distill.teachers.revisions import Revision
+
+
+class TeacherSource(ABC):
+    """Turns a batch into the teacher's outputs.
+
+    The trainer asks in this order: `attach` once, `config` and `tokenizer` for its checks, then for each optimizer
+    step `enter(revision)` (does nothing where it is current) and `logits(inputs)`.
+
+    Attributes:
+        provides: What objectives may ask of this source: "teacher.logits", ...
+        revisions: First to final.
+    """
+
+    provides: frozenset[str] = frozenset({"teacher.logits"})
+
+    revisions: Sequence[Revision]
+
+    @abstractmethod
+    def attach(self, *, head: Head, accelerator: Accelerator | None) -> None:
+        """Say for which head the teacher is wanted and who places it on the device (None: it stays on the CPU)."""
+
+    @property
+    @abstractmethod
+    def config(self) -> PreTrainedConfig:
+        """Configuration of the final revision."""
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The teacher's tokenizer, where it has one."""
+
+    @abstractmethod
+    def enter(self, index: int) -> float:
+        """Make revision `index` the one that answers; return the seconds that training waited for it."""
+
+    @property
+    @abstractmethod
+    def model(self) -> torch.nn.Module:
+        """The frozen teacher, wrapped as the accelerator placed it."""
+
+    def read_ahead(self, index: int) -> None:
+        """Start reading revision `index` in the background, where the source can."""
+
+    def close(self) -> None:
+        """Release background workers and memory."""
+
+    def manifest(self) -> list[dict[str, Any]]:
+        """Return name, step, source, revision and commit (or content hash) of each revision, for the run record."""
+        return [
+            {"name": r.name, "step": r.step, "source": r.source, "revision": r.revision, "commit": r.commit}
+            for r in self.revisions
+        ]
+
+    @cached_property
+    def forward_arguments(self) -> frozenset[str]:
+        """The names that the teacher's forward accepts."""
+        return frozenset(inspect.signature(unwrapped(self.model).forward).parameters)
+
+    @torch.no_grad()
+    def logits(self, inputs: Mapping[str, Any]) -> Tensor:
+        """Return the current revision's logits for a batch, without labels and without gradient.
+
+        Shapes: as the head gives them: (B, classes) or (B, T, V).
+        """
+        batch = {key: value for key, value in inputs.items() if key in self.forward_arguments and key != "labels"}
+        return self.model(**batch).logits
+
+
+def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
+    """Return the module inside DistributedDataParallel-like wrappers, for reading (never for calling)."""
+    inner = model
+    while not isinstance(inner, PreTrainedModel) and isinstance(inner._modules.get("module"), torch.nn.Module):
+        inner = inner._modules["module"]  # type: ignore[assignment]
+    return inner
+
+
+def freeze(model: torch.nn.Module) -> None:
+    """Put a teacher into eval mode and take its parameters out of autograd."""
+    model.eval()
+    model.requires_grad_(False)

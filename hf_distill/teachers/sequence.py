@@ -1,0 +1,228 @@
+"""The teacher's own training checkpoints: loaded once, then swapped in place, the next one read ahead."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from hf_distill.signals import Head
+from hf_distill.teachers.base import TeacherSource, freeze, unwrapped
+from hf_distill.teachers.checkpoint_files import has_tokenizer
+from hf_distill.teachers.read_ahead import ReadAhead
+from hf_distill.teachers.revisions import Revision, folder_of, resolve_revisions
+
+logger = logging.getLogger(__name__)
+
+AUTO_CLASSES: dict[str, Any] = {
+    "classification": AutoModelForSequenceClassification,
+    "regression": AutoModelForSequenceClassification,
+    "masked_lm": AutoModelForMaskedLM,
+    "causal_lm": AutoModelForCausalLM,
+}
+
+
+class TeacherSequence(TeacherSource):
+    """An ordered list of revisions of one teacher.
+
+    Args:
+        spec: A Trainer output folder with `checkpoint-*`, Hub revisions such as "org/model@step*", one model, or a
+            list of ids, paths or "id@revision" in order.
+        dtype: Of the teacher's weights; "auto" keeps the checkpoint's.
+        tokenizer: The teacher's tokenizer, or the id or path of it; by default the one beside the final revision.
+        token: For private repositories; never logged.
+        cache_dir: The Hub cache to use.
+        allow_pickled_weights: Accept repositories without safetensors.
+        trust_remote_code: Run code that the repository brings.
+
+    Raises:
+        ValueError: A revision is missing, half-written, pickled or not to be had offline; the message says what to do.
+    """
+
+    def __init__(
+        self,
+        spec: str | Path | Sequence[str | Path],
+        *,
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        tokenizer: PreTrainedTokenizerBase | str | None = None,
+        token: str | None = None,
+        cache_dir: str | None = None,
+        allow_pickled_weights: bool = False,
+        trust_remote_code: bool = False,
+    ) -> None:
+        self.spec = spec
+        self.revisions = resolve_revisions(
+            spec, token=token, allow_pickled_weights=allow_pickled_weights, cache_dir=cache_dir
+        )
+        self.current: int | None = None
+        self._dtype = dtype
+        self._given_tokenizer = tokenizer
+        self._token = token
+        self._pickled = allow_pickled_weights
+        self._remote_code = trust_remote_code
+        self._head: Head | None = None
+        self._accelerator: Accelerator | None = None
+        self._model: torch.nn.Module | None = None
+        self._reader = ReadAhead(token=token, cache_dir=cache_dir, allow_pickled_weights=allow_pickled_weights)
+        self._cache_dir = cache_dir
+
+    def attach(self, *, head: Head, accelerator: Accelerator | None) -> None:
+        """Remember the head and who places the model; nothing is loaded before the first `enter`."""
+        self._head = head
+        self._accelerator = accelerator
+
+    @cached_property
+    def config(self) -> PreTrainedConfig:
+        """Configuration of the final revision."""
+        return AutoConfig.from_pretrained(self._folder(-1), trust_remote_code=self._remote_code)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The given tokenizer, or the one beside the final revision's weights."""
+        if isinstance(self._given_tokenizer, PreTrainedTokenizerBase):
+            return self._given_tokenizer
+        if self._given_tokenizer is None and not has_tokenizer(self._folder(-1)):
+            return None
+        return AutoTokenizer.from_pretrained(
+            self._given_tokenizer or self._folder(-1), token=self._token, trust_remote_code=self._remote_code
+        )
+
+    @cached_property
+    def forward_arguments(self) -> frozenset[str]:
+        """The names that the teacher's forward accepts, known before any weights are read."""
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            skeleton = self._auto_class.from_config(self.config, trust_remote_code=self._remote_code)
+        return frozenset(inspect.signature(skeleton.forward).parameters)
+
+    @property
+    def _auto_class(self) -> Any:
+        if self._head is None:
+            raise ValueError("attach the teacher sequence to a trainer (or call `attach`) before using it")
+        return AUTO_CLASSES[self._head]
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The frozen teacher.
+
+        Raises:
+            ValueError: No revision has been entered yet.
+        """
+        if self._model is None:
+            raise ValueError("the teacher sequence holds no revision yet; call `enter(index)` first")
+        return self._model
+
+    def enter(self, index: int) -> float:
+        """Put the weights of revision `index` into the teacher, in place; return the seconds that took.
+
+        Raises:
+            ValueError: The revision's tensors do not fit the teacher (another architecture, size or head).
+        """
+        if index == self.current:
+            return 0.0
+        started = time.perf_counter()
+        revision = self.revisions[index]
+        if self._model is None:
+            self._place(self._load(revision))
+        else:
+            self._swap(revision)
+        self.current = index
+        stall = time.perf_counter() - started
+        logger.info("Teacher revision %s (%s) after %.2f s", revision.name, revision.commit, stall)
+        return stall
+
+    def read_ahead(self, index: int) -> None:
+        """Start reading revision `index` (download included) in the background."""
+        self._reader.start(self.revisions[index])
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self._reader.close()
+
+    def _folder(self, index: int) -> Path:
+        return folder_of(
+            self.revisions[index], token=self._token, cache_dir=self._cache_dir, allow_pickled_weights=self._pickled
+        )
+
+    def _load(self, revision: Revision) -> PreTrainedModel:
+        """Load a revision with transformers, onto the CPU and without touching the random state of training."""
+        folder = self._folder(self.revisions.index(revision))
+        with torch.random.fork_rng(devices=[]):
+            model, info = self._auto_class.from_pretrained(
+                folder,
+                dtype=self._dtype,
+                use_safetensors=None if self._pickled else True,
+                trust_remote_code=self._remote_code,
+                output_loading_info=True,
+            )
+        absent = sorted(info["missing_keys"]) + [str(key) for key in info["mismatched_keys"]]
+        if absent:
+            raise ValueError(
+                f"teacher revision {revision.name!r} of {revision.source} lacks weights that a {self._head} teacher "
+                f"needs: {', '.join(absent[:5])}{' …' if len(absent) > 5 else ''}. It was trained with another head; "
+                "a randomly initialised head would teach noise"
+            )
+        return model
+
+    def _place(self, model: PreTrainedModel) -> None:
+        freeze(model)
+        self._model = model
+        if self._accelerator is not None:
+            self._model = self._accelerator.prepare_model(model, evaluation_mode=True)
+
+    def _swap(self, revision: Revision) -> None:
+        inner = unwrapped(self.model)
+        tensors = self._reader.take(revision)
+        if not names_fit(tensors, inner):
+            # Names that transformers converts on loading (old LayerNorm names, merged experts, a missing prefix).
+            tensors = dict(self._load(revision).state_dict())
+        copy_in_place(tensors, inner, what=f"teacher revision {revision.name!r} of {revision.source}")
+
+
+def names_fit(tensors: dict[str, Tensor], model: torch.nn.Module) -> bool:
+    """Return whether the file's names are the module's; a missing name is fine where another one shares its memory."""
+    state = model.state_dict()
+    if not set(tensors) <= set(state):
+        return False
+    present = {state[name].data_ptr() for name in tensors}
+    return all(state[name].data_ptr() in present for name in set(state) - set(tensors))
+
+
+@torch.no_grad()
+def copy_in_place(tensors: dict[str, Tensor], model: torch.nn.Module, *, what: str) -> None:
+    """Copy tensors into the module's own memory, after checking all shapes, so that a refusal changes nothing.
+
+    Raises:
+        ValueError: A tensor is missing or has another shape.
+    """
+    state = model.state_dict()
+    wrong = [
+        f"{name}: {tuple(tensors[name].shape)} instead of {tuple(state[name].shape)}"
+        for name in tensors
+        if name in state and tensors[name].shape != state[name].shape
+    ]
+    if wrong or not names_fit(tensors, model):
+        missing = sorted(set(state) ^ set(tensors))
+        raise ValueError(
+            f"{what} does not fit the teacher in memory: {'; '.join((wrong or missing)[:3])}. All revisions of a "
+            "sequence must have one architecture"
+        )
+    for name, tensor in tensors.items():
+        state[name].copy_(tensor, non_blocking=True)

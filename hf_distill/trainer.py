@@ -1,0 +1,263 @@
+"""ProgressiveDistillTrainer: transformers' Trainer whose loss compares the student with a sequence of teachers."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, Trainer
+
+from hf_distill.compatibility import head_of
+from hf_distill.config import ProgressiveDistillConfig
+from hf_distill.distill_state import DistillState
+from hf_distill.distillation import Distillation
+from hf_distill.loss_log import LossLog
+from hf_distill.progress import StageProgressCallback
+from hf_distill.switching import CurriculumCallback, restarting_schedule
+from hf_distill.teachers import LiveTeacher, TeacherSequence, TeacherSource
+from hf_distill.teachers.checkpoint_files import find_last_whole_checkpoint, trainer_checkpoint_problem
+
+
+class ProgressiveDistillTrainer(Trainer):
+    """A Trainer whose student learns from a sequence of its teacher's checkpoints, or from one teacher, or labels.
+
+    Example:
+
+        >>> trainer = ProgressiveDistillTrainer(
+        ...     model=student,
+        ...     teacher="org/bert-teacher@step*",
+        ...     args=ProgressiveDistillConfig("out", curriculum={"name": "two_shot", "revision": "step8000"}),
+        ...     train_dataset=train, eval_dataset=validation, processing_class=tokenizer,
+        ... )  # doctest: +SKIP
+        >>> trainer.train()  # doctest: +SKIP
+
+    Args:
+        model: The student: a sequence-classification, masked-LM or causal-LM model, or a PEFT model around one.
+        teacher: A teacher source, a loaded model, or what `TeacherSequence` takes (an id, a folder, a list). None for
+            the `labels` curriculum.
+        args: `ProgressiveDistillConfig`.
+        **kwargs: Everything else that `transformers.Trainer` takes.
+
+    Raises:
+        ValueError: Student, teacher, data and curriculum do not fit together; the message says what to change.
+    """
+
+    # The loss is divided by the items of the whole accumulation window, so the Trainer must not divide again.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: PreTrainedModel | None = None,
+        teacher: TeacherSource | PreTrainedModel | str | Path | list[str] | None = None,
+        args: ProgressiveDistillConfig | None = None,
+        **kwargs: Any,
+    ) -> None:
+        args = args if args is not None else ProgressiveDistillConfig()
+        if kwargs.get("train_dataset") is not None and not len(kwargs["train_dataset"]):
+            raise ValueError("the training data set is empty; check the split, the filters and the block length")
+        super().__init__(model=model, args=args, **kwargs)
+        if args.n_gpu > 1:
+            raise ValueError(
+                f"{args.n_gpu} GPUs in one process would use DataParallel, which splits batches behind the loss's "
+                "back; start with `accelerate launch` or `torchrun`, or set CUDA_VISIBLE_DEVICES to one GPU"
+            )
+        student = unwrap_peft(self.model)
+        self.distillation = Distillation(
+            head=args.head or head_of(student),  # type: ignore[arg-type]
+            curriculum=args.curriculum_spec(),
+            teacher=as_teacher(teacher),
+            accelerator=self.accelerator,
+            label_smoothing=args.label_smoothing_factor,
+        )
+        tokenizer = self.processing_class if isinstance(self.processing_class, PreTrainedTokenizerBase) else None
+        self.distillation.check_student(student.config, tokenizer)
+        self._student_arguments = frozenset(inspect.signature(student.forward).parameters)
+        self._resumed: DistillState | None = None
+        self._seconds_before = 0.0
+        self._started: float | None = None
+        self._logged_step = 0
+        self.add_callback(CurriculumCallback(self))
+        if self.pop_callback(ProgressCallback) is not None:
+            self.add_callback(StageProgressCallback(lambda: self.distillation.stage_name(self.state.global_step)))
+
+    @property
+    def teacher(self) -> TeacherSource | None:
+        """The teacher source; None with the `labels` curriculum."""
+        return self.distillation.teacher
+
+    # ---- a run ----
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """Train as `Trainer.train` does; resuming also restores and checks the distillation state.
+
+        Args:
+            resume_from_checkpoint: A checkpoint folder, or True for the newest whole one in `output_dir`.
+            **kwargs: As in `Trainer.train`.
+
+        Raises:
+            ValueError: The checkpoint is half-written or belongs to another curriculum or teacher.
+        """
+        folder = self._resume_folder(resume_from_checkpoint)
+        self._resumed, self._seconds_before = None, 0.0
+        if folder is not None:
+            self._resumed = DistillState.load(folder)
+            self._resumed.check_same_run(self.args.curriculum_spec(), self._manifest(), folder=folder)
+            self._seconds_before = self._resumed.seconds
+            self.distillation.chosen_revision = self._resumed.chosen
+        try:
+            return super().train(resume_from_checkpoint=str(folder) if folder is not None else None, **kwargs)
+        finally:
+            self._seconds_before, self._started = self.training_seconds, None
+            if self.teacher is not None:
+                self.teacher.close()
+
+    def _resume_folder(self, wanted: str | bool | None) -> Path | None:
+        if not wanted:
+            return None
+        if wanted is True:
+            folder = find_last_whole_checkpoint(Path(self.args.output_dir))
+            if folder is None:
+                raise ValueError(
+                    f"no whole checkpoint in {self.args.output_dir} to resume from; train without "
+                    "resume_from_checkpoint to start anew"
+                )
+            return folder
+        problem = trainer_checkpoint_problem(Path(wanted))
+        if problem is not None:
+            raise ValueError(f"cannot resume from {wanted}: {problem}")
+        return Path(wanted)
+
+    def begin(self) -> None:
+        """Lay out the stages and fetch the first teacher; called when training begins and max_steps is known.
+
+        Raises:
+            ValueError: The plan does not fit, or `auto` cannot be resolved.
+        """
+        self._started = time.perf_counter()
+        self._logged_step = self.state.global_step
+        distillation, resumed = self.distillation, self._resumed
+        distillation.log = LossLog(stalls=list(resumed.stalls) if resumed is not None else [])
+        if distillation.curriculum.needs_scores and distillation.chosen_revision is None:
+            distillation.chosen_revision = self._choose_revision()
+        distillation.begin(
+            step=self.state.global_step,
+            max_steps=self.state.max_steps,
+            switches=resumed.switches if resumed is not None else (),
+        )
+
+    def _choose_revision(self) -> str:
+        from hf_distill.analysis.revision_scores import choose_revision
+
+        if self.eval_dataset is None:
+            raise ValueError("revision `auto` scores the teacher's revisions on held-out data; pass an eval_dataset")
+        assert self.teacher is not None
+        return choose_revision(self.teacher, self.get_eval_dataloader(), head=self.distillation.head)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """Set up the learning-rate schedule: one through all stages, or one a stage with `at_switch: restart`."""
+        if self.args.at_switch != "restart" or self.lr_scheduler is not None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        plan = self.distillation.make_plan(num_training_steps)
+        self.lr_scheduler = restarting_schedule(self.args, optimizer or self.optimizer, plan, num_training_steps)
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    # ---- the loss ----
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list, Tensor | int | None]:
+        """Fetch an accumulation window and count its items on all ranks, before the first forward."""
+        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.distillation.count_window(batches, device)
+        return batches, num_items
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | tuple[Tensor, Any]:
+        """Return the curriculum's loss in training, and in evaluation the mean loss with the labels.
+
+        Args:
+            model: The student, wrapped as Accelerate prepared it.
+            inputs: One micro-batch.
+            return_outputs: Also return the student's logits, for metrics.
+            num_items_in_batch: Not used: `reduction.py` has the only denominators.
+
+        Raises:
+            ValueError: The batch lacks what an objective needs.
+        """
+        logits = model(**self.distillation.student_inputs(inputs, self._student_arguments)).logits
+        if model.training:
+            scale = self.accelerator.num_processes // self.get_tp_size()
+            loss = self.distillation.training_loss(logits, inputs, step=self.state.global_step, scale=scale)
+        else:
+            loss = self.distillation.label_loss(logits, inputs)
+        return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        if self.teacher is not None:
+            extra = self.teacher.forward_arguments - set(self._signature_columns)
+            self._signature_columns = [*self._signature_columns, *sorted(extra)]
+
+    # ---- log and checkpoint ----
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds spent in training so far, over all sessions of a resumed run."""
+        running = time.perf_counter() - self._started if self._started is not None else 0.0
+        return self._seconds_before + running
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as `Trainer` does; training points also get the parts of the loss, weights and teacher."""
+        if "loss" in logs and self.distillation.plan is not None:
+            step = self.state.global_step
+            logs.update(self.distillation.log.flush(self.accelerator, steps=step - self._logged_step))
+            # The step just done decided the parts; global_step already counts it.
+            logs.update(self.distillation.describe_step(max(step - 1, 0)))
+            self._logged_step = step
+        super().log(logs, start_time)
+
+    def _manifest(self) -> list[dict[str, Any]]:
+        return self.teacher.manifest() if self.teacher is not None else []
+
+    def distill_state(self) -> DistillState:
+        """Return what a checkpoint must remember of this run."""
+        plan = self.distillation.plan
+        return DistillState(
+            curriculum=self.args.curriculum_spec(),
+            revisions=self._manifest(),
+            switches=list(plan.switches) if plan is not None else [],
+            chosen=self.distillation.chosen_revision,
+            seconds=self.training_seconds,
+            stalls=list(self.distillation.log.stalls),
+        )
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the student; a checkpoint also gets `distill_state.json`, before the file that makes it whole."""
+        super().save_model(output_dir, _internal_call=_internal_call)
+        if _internal_call and self.args.should_save and output_dir is not None:
+            self.distill_state().save(output_dir)
+
+
+def as_teacher(teacher: TeacherSource | PreTrainedModel | str | Path | list[str] | None) -> TeacherSource | None:
+    """Return `teacher` as a teacher source: a loaded model or a specification is wrapped."""
+    if teacher is None or isinstance(teacher, TeacherSource):
+        return teacher
+    if isinstance(teacher, PreTrainedModel):
+        return LiveTeacher(teacher)
+    return TeacherSequence(teacher)
+
+
+def unwrap_peft(model: torch.nn.Module) -> torch.nn.Module:
+    """Return the transformers model inside a PEFT wrapper, or the model itself."""
+    return model if isinstance(model, PreTrainedModel) else model.get_base_model()

@@ -1,0 +1,107 @@
+"""Tiny random models, data sets and trainers that tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+)
+
+from hf_distill import ProgressiveDistillConfig, ProgressiveDistillTrainer
+
+VOCABULARY = 40
+HEADS = ("classification", "regression", "masked_lm", "causal_lm")
+
+
+def bert_config(**overrides: Any) -> BertConfig:
+    values: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 32,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+    return BertConfig(**{**values, **overrides})
+
+
+def tiny_model(head: str, *, seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Build a tiny model with the given head and fresh weights."""
+    torch.manual_seed(seed)
+    if head == "classification":
+        return BertForSequenceClassification(bert_config(num_labels=3, **overrides))
+    if head == "regression":
+        return BertForSequenceClassification(bert_config(num_labels=1, problem_type="regression", **overrides))
+    if head == "masked_lm":
+        return BertForMaskedLM(bert_config(**overrides))
+    values = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32}
+    dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 0, "eos_token_id": 0}
+    return GPT2LMHeadModel(GPT2Config(**{**values, **dropout, **overrides}))
+
+
+def examples(head: str, *, count: int = 8, seed: int = 0, length: int = 12) -> list[dict[str, torch.Tensor]]:
+    """Make examples of unequal lengths, right-padded to `length`, as a collator-free data set."""
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for index in range(count):
+        used = 4 + (index * 3) % (length - 3)
+        ids = torch.randint(5, VOCABULARY, (length,), generator=generator)
+        mask = (torch.arange(length) < used).long()
+        item = {"input_ids": ids * mask, "attention_mask": mask}
+        if head == "classification":
+            item["labels"] = torch.tensor(index % 3)
+        elif head == "regression":
+            item["labels"] = torch.rand((), generator=generator)
+        else:
+            chosen = mask.bool() if head == "causal_lm" else mask.bool() & (torch.arange(length) % 3 == index % 3)
+            item["labels"] = torch.where(chosen, ids, torch.tensor(-100))
+        made.append(item)
+    return made
+
+
+def distill_config(folder: Path, **overrides: Any) -> ProgressiveDistillConfig:
+    values: dict[str, Any] = {
+        "use_cpu": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "max_steps": 4,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 0.1,
+        "lr_scheduler_type": "constant",
+        "optim": "sgd",
+        "max_grad_norm": 0.0,
+    }
+    return ProgressiveDistillConfig(output_dir=str(folder), **{**values, **overrides})
+
+
+def distill_trainer(folder: Path, head: str = "classification", **overrides: Any) -> ProgressiveDistillTrainer:
+    """Build a trainer of a tiny student on tiny data; keyword arguments override trainer arguments or the config."""
+    trainer_keys = ("model", "teacher", "train_dataset", "eval_dataset", "compute_metrics", "callbacks", "data_collator")
+    given = {key: overrides.pop(key) for key in list(overrides) if key in trainer_keys}
+    overrides.setdefault("curriculum", "one_shot" if given.get("teacher") is not None else "labels")
+    given.setdefault("model", tiny_model(head, seed=1))
+    given.setdefault("train_dataset", examples(head))
+    return ProgressiveDistillTrainer(args=distill_config(folder, **overrides), **given)
+
+
+def flat_weights(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten().double() for parameter in model.parameters()])
+
+
+def save_teacher_run(folder: Path, head: str = "classification", *, steps: tuple[int, ...] = (10, 20, 30)) -> Path:
+    """Write a teacher's output folder with one checkpoint a step, each with other weights."""
+    for step in steps:
+        tiny_model(head, seed=step).save_pretrained(folder / f"checkpoint-{step}")
+    return folder
