@@ -42,8 +42,8 @@ def holds_a_test(path: Path) -> bool:
 def test_a_module_without_its_test_file_is_noticed() -> None:
     modules = modules_with_code()
     assert len(modules) >= 5, "the package was not found, so nothing was checked"
-    missing = [f"tests/{module.parent}/test_{module.name}" for module in modules if place_of_tests(module) is None]
-    assert not missing, f"modules without their test file: {missing}"
+    missing = [str(module) for module in modules if place_of_tests(module) is None]
+    assert not missing, f"modules of hf_distill without tests/<package>/test_<module>.py: {missing}"
 
 
 def test_a_test_file_that_holds_no_test_is_noticed() -> None:
