@@ -1,0 +1,173 @@
+"""Reading the next revision's tensors into CPU memory while the current one teaches."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from hf_distill.teachers.revisions import Revision, check_unchanged, folder_of
+from hf_distill.teachers.weight_files import weight_files, weights_format
+
+
+class ReadAhead:
+    """Reads the next revision's tensors into CPU memory in one daemon thread, after downloading it where needed.
+
+    The thread touches no global state of torch: neither random numbers nor default types. At most one revision is
+    held, until it is taken.
+
+    Args:
+        token: For private repositories; appears in no message.
+        cache_dir: The Hub cache to use; None means the client's own.
+        allow_pickled_weights: Accept a revision that has no safetensors.
+    """
+
+    def __init__(
+        self, *, token: str | None = None, cache_dir: str | Path | None = None, allow_pickled_weights: bool = False
+    ) -> None:
+        self._token = token
+        self._cache_dir = cache_dir
+        self._pickled = allow_pickled_weights
+        self._reading: _Reading | None = None
+
+    def start(self, revision: Revision) -> None:
+        """Begin to read a revision and drop what was read of another one; starting one twice does nothing more."""
+        if self._reading is not None and self._reading.revision == revision:
+            return
+        self._drop()
+        self._reading = self._begin(revision, in_background=True)
+
+    def take(self, revision: Revision) -> dict[str, Tensor]:
+        """Return the tensors of a revision by name and forget them here; waits until they are read.
+
+        A revision that was not started is read now.
+
+        Raises:
+            ValueError: The revision changed since it was pinned, is not whole or cannot be downloaded.
+            Exception: Whatever else reading it raised in the background.
+        """
+        reading = self._reading
+        if reading is None or reading.revision != revision:
+            self._drop()
+            reading = self._begin(revision, in_background=False)
+        self._reading = None
+        return reading.result()
+
+    def close(self) -> None:
+        """Stop reading between two tensors; a download under way ends with the process."""
+        self._drop()
+
+    def _begin(self, revision: Revision, *, in_background: bool) -> _Reading:
+        return _Reading(
+            revision,
+            token=self._token,
+            cache_dir=self._cache_dir,
+            allow_pickled_weights=self._pickled,
+            in_background=in_background,
+        )
+
+    def _drop(self) -> None:
+        if self._reading is not None:
+            self._reading.stop()
+            self._reading = None
+
+
+class _Reading:
+    """One revision on its way into memory."""
+
+    def __init__(
+        self,
+        revision: Revision,
+        *,
+        token: str | None,
+        cache_dir: str | Path | None,
+        allow_pickled_weights: bool,
+        in_background: bool,
+    ) -> None:
+        self.revision = revision
+        self._token = token
+        self._cache_dir = cache_dir
+        self._pickled = allow_pickled_weights
+        self._quiet = in_background
+        self._stopped = threading.Event()
+        self._tensors: dict[str, Tensor] | None = None
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        if in_background:
+            self._thread = threading.Thread(target=self._run, name=f"read-ahead {revision.name}", daemon=True)
+            self._thread.start()
+        else:
+            self._run()
+
+    def result(self) -> dict[str, Tensor]:
+        """Wait for the tensors, or raise what reading them raised, with its traceback and cause."""
+        if self._thread is not None:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._tensors is not None
+        return self._tensors
+
+    def stop(self) -> None:
+        """Ask the thread to end after the tensor it reads, and drop what it has."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        try:
+            self._tensors = self._read()
+        except BaseException as error:
+            self._error = error
+
+    def _read(self) -> dict[str, Tensor]:
+        folder = folder_of(
+            self.revision,
+            token=self._token,
+            cache_dir=self._cache_dir,
+            allow_pickled_weights=self._pickled,
+            show_progress=not self._quiet,
+        )
+        check_unchanged(self.revision)
+        return read_tensors(folder, stopped=self._stopped)
+
+
+def read_tensors(folder: str | Path, *, stopped: threading.Event | None = None) -> dict[str, Tensor]:
+    """Return all tensors of a model folder by name, in CPU memory, shards merged.
+
+    Args:
+        folder: Folder with safetensors, or with pickled weights where it has none.
+        stopped: Ends the reading early when set; the result is then incomplete.
+
+    Raises:
+        ValueError: The folder holds no weights, or two shards hold a tensor of one name.
+    """
+    folder = Path(folder)
+    pickled = weights_format(folder) == "pickle"
+    tensors: dict[str, Tensor] = {}
+    for path in weight_files(folder):
+        part = _read_pickled(path) if pickled else _read_safetensors(path, stopped)
+        twice = sorted(set(part) & set(tensors))
+        if twice:
+            raise ValueError(f"{path.name} in {folder} holds {twice[0]} once more than the other shards")
+        tensors.update(part)
+        if stopped is not None and stopped.is_set():
+            break
+    return tensors
+
+
+def _read_safetensors(path: Path, stopped: threading.Event | None) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    with safe_open(path, framework="pt", device="cpu") as file:
+        for name in file.keys():  # noqa: SIM118 (the handle is no mapping)
+            if stopped is not None and stopped.is_set():
+                break
+            # A tensor of the file is a view of its memory map: without a copy, the swap would wait for the disk, and
+            # a checkpoint rewritten meanwhile would change it. clone releases the GIL while it reads.
+            tensors[name] = file.get_tensor(name).clone()
+    return tensors
+
+
+def _read_pickled(path: Path) -> dict[str, Tensor]:
+    return dict(torch.load(path, map_location="cpu", weights_only=True))
