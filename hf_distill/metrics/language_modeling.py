@@ -61,7 +61,7 @@ class TokenMetrics:
 
         Shapes: predictions two arrays (B, P), labels (B, T).
         """
-        predicted, nll = prediction.predictions
+        predicted, nll = (np.asarray(values) for values in prediction.predictions)
         labels = np.asarray(prediction.label_ids)
         labels = labels[:, 1:] if self.head == "causal_lm" else labels
         counted = nll[labels != IGNORE_INDEX]

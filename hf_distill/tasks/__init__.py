@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from hf_distill.tasks.base import TASKS, Task, TaskData
+from hf_distill.tasks.causal_lm import CausalLM
+from hf_distill.tasks.masked_lm import MaskedLM
 from hf_distill.tasks.parity import Parity
 from hf_distill.tasks.parity_model import ParityMlpConfig, ParityMlpForSequenceClassification
 
-__all__ = ["TASKS", "Parity", "ParityMlpConfig", "ParityMlpForSequenceClassification", "Task", "TaskData"]
+__all__ = [
+    "TASKS",
+    "CausalLM",
+    "MaskedLM",
+    "Parity",
+    "ParityMlpConfig",
+    "ParityMlpForSequenceClassification",
+    "Task",
+    "TaskData",
+]

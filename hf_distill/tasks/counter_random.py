@@ -45,4 +45,4 @@ class CounterStream:
 
         Shapes: any -> the same.
         """
-        return (self.uint64(counters) >> np.uint64(11)) * 2.0**-53
+        return (self.uint64(counters) >> np.uint64(11)).astype(np.float64) * np.float64(2.0**-53)

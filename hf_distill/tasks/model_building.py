@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
@@ -24,19 +24,10 @@ _ON_EVERY_CONFIG = (
     "eos_token_id",
 )
 
+AutoClass = type[Any]
+"""An `AutoModelFor...` class; they share no public base."""
+
 Defaults = Callable[[type[PreTrainedConfig], Mapping[str, Any]], dict[str, Any]]
-
-
-class AutoClass(Protocol):
-    """What is asked of an `AutoModelFor...` class."""
-
-    __name__: str
-
-    def from_config(self, config: PreTrainedConfig, **kwargs: Any) -> PreTrainedModel:
-        """Build a model with new weights."""
-
-    def from_pretrained(self, pretrained_model_name_or_path: str, **kwargs: Any) -> PreTrainedModel:
-        """Load a model with its weights."""
 
 
 def build_model(spec: Mapping[str, Any], *, auto_class: AutoClass, defaults: Defaults) -> PreTrainedModel:

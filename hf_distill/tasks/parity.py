@@ -141,7 +141,7 @@ class Parity(Task):
     ) -> dict[str, Any]:
         if issubclass(config_class, ParityMlpConfig):
             return {"input_size": self.d, "num_labels": 2}
-        defaults = {"num_labels": 2, "vocab_size": PAD_TOKEN_ID + 1, "pad_token_id": PAD_TOKEN_ID}
+        defaults: dict[str, Any] = {"num_labels": 2, "vocab_size": PAD_TOKEN_ID + 1, "pad_token_id": PAD_TOKEN_ID}
         defaults |= {"bos_token_id": None, "eos_token_id": None}
         # The papers' transformers: 2 layers, heads of 8 dimensions, as many heads as the recipe says.
         heads = given.get("num_attention_heads", given.get("n_head", 4))

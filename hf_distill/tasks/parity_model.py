@@ -33,6 +33,7 @@ class ParityMlpForSequenceClassification(PreTrainedModel):
     def __init__(self, config: ParityMlpConfig) -> None:
         super().__init__(config)
         self.hidden = nn.Linear(config.input_size, config.width)
+        assert config.num_labels is not None
         self.output = nn.Linear(config.width, config.num_labels)
         self.post_init()
 

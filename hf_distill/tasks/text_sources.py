@@ -1,0 +1,188 @@
+"""Where text comes from: the standard library's documentation, local files, or a data set on the Hub."""
+
+from __future__ import annotations
+
+import json
+import platform
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RevisionResolutionError
+
+from hf_distill.strict_dataclass import from_mapping
+from hf_distill.tasks.python_docs import python_docs
+from hf_distill.wording import did_you_mean, given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Documents as they were read.
+
+    Attributes:
+        train: Documents to train on.
+        validation: Held-out documents, or None where the source has no split of its own.
+        source: The source in words, for reports and cards.
+        datasets: Hub ids, with the commit read.
+    """
+
+    train: list[str]
+    validation: list[str] | None = None
+    source: str
+    datasets: list[str] = field(default_factory=list)
+
+
+class TextSource(ABC):
+    """Something that documents are read from."""
+
+    @abstractmethod
+    def read(self) -> Corpus:
+        """Return the documents.
+
+        Raises:
+            ValueError: There is nothing to read, or it is not what it should be.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonDocs(TextSource):
+    """Docstrings and help topics of the running Python's standard library."""
+
+    def read(self) -> Corpus:
+        version = platform.python_version()
+        return Corpus(train=python_docs(), source=f"python-docs (docstrings and help topics of Python {version})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalText(TextSource):
+    """Files of one's own: .txt holds documents separated by blank lines, .jsonl one document a line."""
+
+    path: str = field(metadata={"help": "a .txt or .jsonl file, or a folder of them (read in order of their names)"})
+    validation_path: str | None = field(default=None, metadata={"help": "the same, held out; else a share is"})
+    column: str = field(default="text", metadata={"help": "key of the text in .jsonl lines"})
+
+    def read(self) -> Corpus:
+        held_out = None if self.validation_path is None else self._documents(self.validation_path, "validation_path")
+        return Corpus(train=self._documents(self.path, "path"), validation=held_out, source=f"text of {self.path}")
+
+    def _documents(self, path: str, key: str) -> list[str]:
+        root = Path(path).expanduser()
+        if not root.exists():
+            raise ValueError(
+                f"data.{key}: {path!r} does not exist; expected a .txt or .jsonl file or a folder of them"
+            )
+        files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
+        files = [file for file in files if file.suffix in (".txt", ".jsonl")]
+        documents = [text for file in files for text in self._documents_of(file)]
+        if not documents:
+            raise ValueError(
+                f"data.{key}: no text in {path!r}: {len(files)} .txt and .jsonl files, none with a document"
+            )
+        return documents
+
+    def _documents_of(self, file: Path) -> Iterator[str]:
+        try:
+            content = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"data.path: {file} is not UTF-8 text ({error}); convert it first") from error
+        texts = self._json_lines(file, content) if file.suffix == ".jsonl" else _paragraphs(content)
+        return (text for text in texts if text.strip())
+
+    def _json_lines(self, file: Path, content: str) -> Iterator[str]:
+        for number, line in enumerate(content.split("\n"), start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"data.path: {file}, line {number}, is not JSON: {error}") from error
+            text = row.get(self.column) if isinstance(row, dict) else None
+            if not isinstance(text, str):
+                keys = ", ".join(row) if isinstance(row, dict) else "none"
+                raise ValueError(
+                    f"data.column: {file}, line {number}, has no text under {self.column!r}; its keys: {keys}"
+                )
+            yield text
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubText(TextSource):
+    """A data set of the Hub, read by `datasets.load_dataset` at a commit."""
+
+    hub: str = field(metadata={"help": "id of a data set on the Hub, or a folder that load_dataset reads"})
+    name: str | None = field(default=None, metadata={"help": "its configuration"})
+    split: str = field(default="train", metadata={"help": "split to train on, such as train or train[:10000]"})
+    validation_split: str | None = field(default=None, metadata={"help": "split held out; else a share of `split` is"})
+    column: str = field(default="text", metadata={"help": "column of the text"})
+    revision: str | None = field(default=None, metadata={"help": "branch, tag or commit"})
+
+    def read(self) -> Corpus:
+        commit = self._commit()
+        held_out = None if self.validation_split is None else self._texts(self.validation_split, commit)
+        at = f"{self.hub}@{commit}" if commit else self.hub
+        return Corpus(train=self._texts(self.split, commit), validation=held_out, source=at, datasets=[at])
+
+    def _commit(self) -> str | None:
+        if Path(self.hub).is_dir():
+            return None
+        try:
+            return str(HfApi().resolve_revision(self.hub, repo_type="dataset", revision=self.revision))
+        except (RevisionResolutionError, OSError, ValueError) as error:
+            raise self._unreachable(error) from error
+
+    def _texts(self, split: str, commit: str | None) -> list[str]:
+        # Slow to import, and python-docs and local files do without it.
+        from datasets import load_dataset
+
+        try:
+            rows = load_dataset(self.hub, name=self.name, split=split, revision=commit)
+        except (OSError, ValueError) as error:
+            raise self._unreachable(error) from error
+        if self.column not in rows.column_names:
+            hint = did_you_mean(self.column, rows.column_names)
+            columns = ", ".join(rows.column_names)
+            raise ValueError(f"data.column: {self.hub!r} has no column {self.column!r}.{hint} Its columns: {columns}.")
+        return [text for text in rows[self.column] if isinstance(text, str) and text.strip()]
+
+    def _unreachable(self, error: Exception) -> ValueError:
+        wanted = f"{self.hub!r}" + (f", configuration {self.name!r}" if self.name else "")
+        at = f" at revision {self.revision!r}" if self.revision else ""
+        return ValueError(
+            f"data.hub: cannot read the data set {wanted}{at}: {error}\nWithout a network, download it first where "
+            f"there is one (`hf download --repo-type dataset {self.hub}`) and take the cache along, or train on local "
+            "files: {path: FOLDER, column: text}."
+        )
+
+
+def text_source(spec: str | Mapping[str, Any]) -> TextSource:
+    """Return the source that a recipe's `data:` names.
+
+    Args:
+        spec: "python-docs", `{"path": ...}` (see `LocalText`) or `{"hub": ...}` (see `HubText`).
+
+    Raises:
+        ValueError: None of them, or an unknown key or wrong type.
+    """
+    if spec == "python-docs":
+        return PythonDocs()
+    if isinstance(spec, Mapping) and "path" in spec:
+        return from_mapping(LocalText, spec, path="data")
+    if isinstance(spec, Mapping) and "hub" in spec:
+        return from_mapping(HubText, spec, path="data")
+    hint = did_you_mean(spec, ["python-docs"]) if isinstance(spec, str) else ""
+    raise ValueError(f"data: expected `python-docs`, {{path: FOLDER}} or {{hub: ORG/NAME}}, got {given(spec)}.{hint}")
+
+
+def _paragraphs(content: str) -> Iterator[str]:
+    lines: list[str] = []
+    for line in content.splitlines():
+        if line.strip():
+            lines.append(line)
+        elif lines:
+            yield "\n".join(lines)
+            lines = []
+    if lines:
+        yield "\n".join(lines)
