@@ -31,6 +31,7 @@ def bert_config(**overrides: Any) -> BertConfig:
         "max_position_embeddings": 32,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
+        "initializer_range": 0.3,
     }
     return BertConfig(**{**values, **overrides})
 
@@ -44,7 +45,7 @@ def tiny_model(head: str, *, seed: int = 0, **overrides: Any) -> PreTrainedModel
         return BertForSequenceClassification(bert_config(num_labels=1, problem_type="regression", **overrides))
     if head == "masked_lm":
         return BertForMaskedLM(bert_config(**overrides))
-    values = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32}
+    values = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32, "initializer_range": 0.3}
     dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 0, "eos_token_id": 0}
     return GPT2LMHeadModel(GPT2Config(**{**values, **dropout, **overrides}))
 

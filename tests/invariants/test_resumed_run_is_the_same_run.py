@@ -1,0 +1,79 @@
+"""Invariant 3: a run that was killed and resumed ends with bitwise the weights of one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from builders import save_teacher_run
+from killed_run import make_trainer
+
+from hf_distill.distill_state import DistillState
+
+TESTS = Path(__file__).resolve().parents[1]
+FIXED = {"name": "n_shot", "steps": 5}
+ADAPTIVE = {"name": "adaptive", "metric": "accuracy", "level": 2.0, "max_stage_steps": 4}
+
+
+def killed(folder: Path, teacher: Path, curriculum: dict, step: int) -> None:
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "killed_run.py"), str(folder), str(teacher), json.dumps(curriculum), str(step)],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("curriculum", "step"), [(FIXED, 7), (FIXED, 11), (ADAPTIVE, 6), (ADAPTIVE, 14)], ids=lambda value: str(value)[:20]
+)
+def test_a_killed_run_resumes_bitwise_across_a_switch(tmp_path, curriculum, step):
+    teacher = save_teacher_run(tmp_path / "teacher")
+    undisturbed = make_trainer(tmp_path / "whole", teacher, curriculum, None)
+    undisturbed.train()
+    killed(tmp_path / "cut", teacher, curriculum, step)
+    resumed = make_trainer(tmp_path / "cut", teacher, curriculum, None)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.distillation.plan.switches == undisturbed.distillation.plan.switches
+    assert len(resumed.distillation.plan.switches) == 2
+    ours, theirs = resumed.model.state_dict(), undisturbed.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_resuming_against_a_teacher_that_moved_names_both_commits(tmp_path):
+    teacher = save_teacher_run(tmp_path / "teacher")
+    trainer = make_trainer(tmp_path / "run", teacher, FIXED, None)
+    trainer.train()
+    save_teacher_run(tmp_path / "other", steps=(11, 20, 30))
+    (tmp_path / "other" / "checkpoint-11").rename(tmp_path / "other" / "checkpoint-10")
+    moved = make_trainer(tmp_path / "run", tmp_path / "other", FIXED, None)
+    before = DistillState.load(tmp_path / "run" / "checkpoint-16").revisions[0]["commit"]
+    with pytest.raises(ValueError, match=f"checkpoint-10.*{before}.*{moved.teacher.revisions[0].commit}"):
+        moved.train(resume_from_checkpoint=True)
+
+
+def test_resuming_with_another_curriculum_is_refused(tmp_path):
+    teacher = save_teacher_run(tmp_path / "teacher")
+    make_trainer(tmp_path / "run", teacher, FIXED, None).train()
+    with pytest.raises(ValueError, match="curriculum"):
+        make_trainer(tmp_path / "run", teacher, {"name": "one_shot"}, None).train(resume_from_checkpoint=True)
+
+
+def test_a_half_written_checkpoint_is_passed_over_by_resume(tmp_path):
+    teacher = save_teacher_run(tmp_path / "teacher")
+    make_trainer(tmp_path / "run", teacher, FIXED, None).train()
+    newest = tmp_path / "run" / "checkpoint-16"
+    (newest / "trainer_state.json").unlink()
+    trainer = make_trainer(tmp_path / "run", teacher, FIXED, None)
+    assert trainer._resume_folder(True) == tmp_path / "run" / "checkpoint-15"
+    with pytest.raises(ValueError, match="cannot resume from"):
+        trainer.train(resume_from_checkpoint=str(newest))
