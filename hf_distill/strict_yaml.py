@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -58,14 +58,6 @@ def dump_yaml(value: Any) -> str:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
-        first: [(tag, pattern) for tag, pattern in entries if tag not in _REPLACED]
-        for first, entries in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    # No sets, dates, binaries or objects: what a recipe holds has to fit into JSON.
-    yaml_constructors: ClassVar[dict[str | None, Any]] = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in _TAGS}
-
     def compose_mapping_node(self, anchor: Any) -> Any:
         # Checked before `<<` is merged: a key that overrides a merged one is no duplicate.
         node = super().compose_mapping_node(anchor)
@@ -92,6 +84,12 @@ class _StrictDumper(yaml.SafeDumper):
         return True
 
 
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in entries if tag not in _REPLACED]
+    for first, entries in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+# No sets, dates, binaries or objects: what a recipe holds has to fit into JSON.
+_StrictLoader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in _TAGS}
 _StrictLoader.add_constructor(_MAP, _StrictLoader.construct_whole)
 _StrictLoader.add_constructor(_SEQ, _StrictLoader.construct_whole)
 _StrictLoader.add_implicit_resolver(_BOOL, _BOOL_TEXT, list("tTfF"))
