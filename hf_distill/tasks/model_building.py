@@ -70,7 +70,7 @@ def build_config(architecture: str, keys: Mapping[str, Any], *, defaults: Defaul
     Raises:
         ValueError: Unknown architecture or key, or a value the config class refuses.
     """
-    if architecture not in CONFIG_MAPPING:
+    if not isinstance(architecture, str) or architecture not in CONFIG_MAPPING:
         raise ValueError(
             f"model.architecture: {given(architecture)} is no architecture of transformers."
             f"{did_you_mean(str(architecture), CONFIG_MAPPING.keys())} Examples: bert, gpt2, llama, parity_mlp; "

@@ -40,6 +40,15 @@ class Side(NamedTuple):
         return int(self.blocks.lengths.sum())
 
 
+class PreparedText(NamedTuple):
+    """What a text task makes of its data, whatever the training seed."""
+
+    corpus: Corpus
+    tokenizer: PreTrainedTokenizerBase
+    train: Side
+    validation: Side
+
+
 @dataclass(kw_only=True)
 class TextTask(Task):
     """A language-modelling task on blocks of `max_length` tokens."""
@@ -67,6 +76,8 @@ class TextTask(Task):
             raise ValueError(f"validation_fraction: expected a share between 0 and 1, got {self.validation_fraction}")
         text_source(self.data)
         tokenizer_source(self.tokenizer)
+        # Read and encoded once: a comparison prepares its task for every seed and every curriculum.
+        self._prepared: dict[Path, PreparedText] = {}
 
     @property
     def token_head(self) -> TokenHead:
@@ -74,10 +85,7 @@ class TextTask(Task):
         return "causal_lm" if self.head == "causal_lm" else "masked_lm"
 
     def prepare(self, *, seed: int, cache_dir: Path) -> TaskData:
-        corpus = text_source(self.data).read()
-        documents = self._split(corpus)
-        tokenizer = tokenizer_source(self.tokenizer).load(documents[0], cache_dir=cache_dir)
-        train, validation = self._sides(documents, tokenizer)
+        corpus, tokenizer, train, validation = self._prepare_text(Path(cache_dir))
         return TaskData(
             train=self.train_set(train.blocks, tokenizer, seed=seed),
             validation=self.validation_set(validation.blocks, tokenizer),
@@ -136,6 +144,14 @@ class TextTask(Task):
                 f"model: reads {positions} positions, but task.max_length is {self.max_length}. Lower task.max_length "
                 f"or set max_position_embeddings: {self.max_length} in the model's config."
             )
+
+    def _prepare_text(self, cache_dir: Path) -> PreparedText:
+        if cache_dir not in self._prepared:
+            corpus = text_source(self.data).read()
+            documents = self._split(corpus)
+            tokenizer = tokenizer_source(self.tokenizer).load(documents[0], cache_dir=cache_dir)
+            self._prepared[cache_dir] = PreparedText(corpus, tokenizer, *self._sides(documents, tokenizer))
+        return self._prepared[cache_dir]
 
     def _split(self, corpus: Corpus) -> tuple[list[str], list[str]]:
         if corpus.validation is not None:
