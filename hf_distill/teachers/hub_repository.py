@@ -124,10 +124,10 @@ class ModelRepository:
             if status < 500 and status != _TOO_MANY_REQUESTS:
                 raise ValueError(refusal(self.source, status)) from None
             self._give_up(f"it answered {status}")
-        except OfflineModeIsEnabled:
-            self._give_up("offline mode is on")
-        except (HTTPError, RevisionResolutionError) as error:
-            self._give_up(type(error.__cause__ or error).__name__)
+        except (OfflineModeIsEnabled, HTTPError, RevisionResolutionError) as error:
+            reason = error.__cause__ or error
+            offline = isinstance(reason, OfflineModeIsEnabled)
+            self._give_up("offline mode is on" if offline else type(reason).__name__)
         return None
 
     def _give_up(self, reason: str) -> None:

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import random
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from teacher_folders import cache_model, save_pickled_teacher, save_teacher, save_trainer_checkpoint
+
+from hf_distill.teachers.read_ahead import ReadAhead, read_tensors
+from hf_distill.teachers.revisions import Revision, resolve_revisions
+
+
+@pytest.fixture
+def revisions(tmp_path: Path) -> list[Revision]:
+    for step in (10, 20):
+        save_trainer_checkpoint(tmp_path / "teacher", step)
+    return resolve_revisions(tmp_path / "teacher")
+
+
+def saved(revision: Revision) -> dict[str, torch.Tensor]:
+    assert revision.folder is not None
+    return load_file(revision.folder / "model.safetensors")
+
+
+def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=0)
+
+
+def test_revision_read_ahead_is_the_one_taken(revisions: list[Revision]) -> None:
+    reader = ReadAhead()
+    reader.start(revisions[1])
+    assert_equal(reader.take(revisions[1]), saved(revisions[1]))
+
+
+def test_another_revision_than_the_one_started_is_read_rightly(revisions: list[Revision]) -> None:
+    reader = ReadAhead()
+    reader.start(revisions[1])
+    assert_equal(reader.take(revisions[0]), saved(revisions[0]))
+    assert_equal(reader.take(revisions[1]), saved(revisions[1]))
+
+
+def test_starting_another_revision_drops_the_first(revisions: list[Revision]) -> None:
+    reader = ReadAhead()
+    reader.start(revisions[0])
+    reader.start(revisions[1])
+    reader.start(revisions[1])
+    assert_equal(reader.take(revisions[1]), saved(revisions[1]))
+
+
+def test_shards_are_merged(tmp_path: Path) -> None:
+    whole = save_teacher(tmp_path / "whole", seed=3)
+    sharded = save_teacher(tmp_path / "sharded", seed=3, max_shard_size="3KB")
+    assert_equal(read_tensors(sharded), read_tensors(whole))
+
+
+def test_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
+    folder = save_teacher(tmp_path / "sharded", max_shard_size="3KB")
+    first, second = sorted(folder.glob("*.safetensors"))[:2]
+    save_file({**load_file(second), **load_file(first)}, second)
+    with pytest.raises(ValueError, match="once more than the other shards"):
+        read_tensors(folder)
+
+
+def test_tensors_do_not_follow_the_file_that_is_overwritten_later(revisions: list[Revision]) -> None:
+    reader, revision = ReadAhead(), revisions[0]
+    before = {name: tensor.clone() for name, tensor in saved(revision).items()}
+    tensors = reader.take(revision)
+    assert revision.folder is not None
+    path = revision.folder / "model.safetensors"
+    with open(path, "r+b") as stream:
+        stream.seek(-400, 2)
+        stream.write(b"\x55" * 400)
+    assert_equal(tensors, before)
+
+
+def test_reading_leaves_random_numbers_and_default_type_alone(revisions: list[Revision]) -> None:
+    before = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy(), torch.get_default_dtype())
+    reader = ReadAhead()
+    reader.start(revisions[0])
+    reader.take(revisions[0])
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert np.array_equal(np.random.get_state()[1], before[2])
+    assert torch.get_default_dtype() == before[3]
+
+
+def test_error_of_the_thread_reaches_the_trainer(revisions: list[Revision]) -> None:
+    reader = ReadAhead()
+    assert revisions[1].folder is not None
+    (revisions[1].folder / "model.safetensors").unlink()
+    reader.start(revisions[1])
+    with pytest.raises(ValueError, match="is no whole checkpoint any more") as caught:
+        reader.take(revisions[1])
+    assert any(entry.name == "_read" for entry in caught.traceback)
+    assert_equal(reader.take(revisions[0]), saved(revisions[0]))
+
+
+def test_checkpoint_that_changed_since_pinning_is_not_taught(revisions: list[Revision]) -> None:
+    assert revisions[1].folder is not None
+    save_teacher(revisions[1].folder, seed=99)
+    reader = ReadAhead()
+    reader.start(revisions[1])
+    with pytest.raises(ValueError, match="changed since it was pinned"):
+        reader.take(revisions[1])
+
+
+def test_revision_from_the_hub_cache_is_read_offline(tmp_path: Path) -> None:
+    folder = save_teacher(tmp_path / "saved", seed=4)
+    cache_model(tmp_path / "cache", "org/model", {"main": folder})
+    [revision] = resolve_revisions("org/model", cache_dir=tmp_path / "cache")
+    reader = ReadAhead(cache_dir=tmp_path / "cache")
+    reader.start(revision)
+    assert_equal(reader.take(revision), load_file(folder / "model.safetensors"))
+
+
+def test_revision_not_cached_says_how_to_download_it(tmp_path: Path) -> None:
+    revision = Revision(name="step1", step=1, source="org/model", revision="step1", commit="ab" * 20)
+    reader = ReadAhead(cache_dir=tmp_path)
+    reader.start(revision)
+    with pytest.raises(ValueError, match=f"hf download org/model --revision {'ab' * 20} --cache-dir"):
+        reader.take(revision)
+
+
+def test_pickled_weights_are_read_only_where_allowed(tmp_path: Path) -> None:
+    folder = save_pickled_teacher(tmp_path / "old")
+    [revision] = resolve_revisions(folder, allow_pickled_weights=True)
+    assert "embeddings.word_embeddings.weight" in ReadAhead(allow_pickled_weights=True).take(revision)
+    with pytest.raises(ValueError, match="allow_pickled_weights"):
+        ReadAhead().take(revision)
+
+
+def test_pickle_that_runs_code_is_refused_even_where_allowed(tmp_path: Path) -> None:
+    folder = save_pickled_teacher(tmp_path / "old")
+    torch.save(torch.nn.Linear(1, 1), folder / "pytorch_model.bin")
+    with pytest.raises(Exception, match="Weights only load failed"):
+        read_tensors(folder)
+
+
+def test_closed_reader_stops_and_keeps_nothing(revisions: list[Revision]) -> None:
+    stopped = threading.Event()
+    stopped.set()
+    assert revisions[0].folder is not None
+    assert read_tensors(revisions[0].folder, stopped=stopped) == {}
+    reader = ReadAhead()
+    reader.start(revisions[0])
+    reader.close()
+    assert reader._reading is None
