@@ -10,10 +10,8 @@ import torch
 
 from hf_distill.curricula import Plan
 from hf_distill.run_record import StageRecord, StudentRun, first_step_at_level
-from hf_distill.switching import held_out_points
+from hf_distill.switching import TIMINGS, held_out_points
 from hf_distill.trainer import ProgressiveDistillTrainer
-
-TIMINGS = ("runtime", "_per_second", "preparation_time")
 
 
 def student_run(

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from hf_distill.trainer import ProgressiveDistillTrainer
 
 
+TIMINGS = ("runtime", "_per_second", "preparation_time")
+"""How the Trainer's own timings end among the held-out metrics."""
+
+
 class CurriculumCallback(TrainerCallback):
     """Begins the curriculum with training, resets the optimizer at switches and lets adaptive curricula look."""
 

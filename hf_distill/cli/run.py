@@ -36,7 +36,9 @@ def run(
         check_recipe(loaded)
         return
     from hf_distill.cli.describe import show_result
+    from hf_distill.cli.quiet import quieten
     from hf_distill.pipeline.run import run_recipe
 
+    quieten()
     record = run_recipe(loaded, command=["hf-distill", *sys.argv[1:]], resume=resume)
     show_result(record, loaded.output_dir)

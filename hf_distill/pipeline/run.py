@@ -90,11 +90,11 @@ def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool
     workspace = Workspace(Path(recipe.output_dir))
     task = task_of(recipe)
     cells = cells_of(recipe)
-    check_before_training(recipe, task, workspace, cells)
     continued = workspace.claim(recipe, write=state.is_main_process)
     state.wait_for_everyone()
-    if continued and not resume:
+    if continued and not resume and workspace.holds_training():
         raise ValueError(f"{workspace.root} holds this recipe's run already; resume it or choose another output_dir")
+    check_before_training(recipe, task, workspace, cells)
     record = new_record(recipe, task, command or [])
     teacher = None
     if recipe.teacher is not None:

@@ -14,6 +14,7 @@ from hf_distill.atomic import atomic_write_json
 from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
+from hf_distill.switching import TIMINGS, held_out_points
 from hf_distill.tasks import Task, TaskData
 from hf_distill.teachers import TeacherSequence
 from hf_distill.teachers.checkpoint_files import find_last_whole_checkpoint
@@ -106,10 +107,12 @@ def train_teacher(recipe: Recipe, task: Task, workspace: Workspace) -> dict[str,
 
 
 def final_metrics(trainer: ProgressiveDistillTrainer) -> dict[str, float]:
-    """Evaluate and return the held-out metrics without prefix and without timings."""
-    metrics = trainer.evaluate()
-    timing = ("runtime", "_per_second", "epoch", "preparation_time")
-    return {key.removeprefix("eval_"): value for key, value in metrics.items() if not key.endswith(timing)}
+    """Return the held-out metrics at the end of training, without prefix and timings; evaluates only if need be."""
+    points = held_out_points(trainer.state.log_history)
+    if not points or points[-1]["step"] != trainer.state.global_step or trainer.args.load_best_model_at_end:
+        trainer.evaluate()
+        points = held_out_points(trainer.state.log_history)
+    return {key: value for key, value in points[-1].items() if key != "step" and not key.endswith(TIMINGS)}
 
 
 def open_teacher(recipe: Recipe, workspace: Workspace) -> TeacherSequence:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hf_distill.config import ProgressiveDistillConfig
 from hf_distill.strict_dataclass import check_known_keys
 
@@ -30,7 +32,7 @@ def training_arguments(
     """
     known = {field.name: field for field in dataclasses.fields(ProgressiveDistillConfig) if field.init}
     check_known_keys(training, known, path=path)
-    values = {**QUIET_DEFAULTS, **training}
+    values = {**QUIET_DEFAULTS, "dataloader_pin_memory": torch.accelerator.is_available(), **training}
     values.update(output_dir=str(output_dir), curriculum=dict(curriculum), seed=seed, data_seed=seed)
     try:
         return ProgressiveDistillConfig(**values)

@@ -48,13 +48,15 @@ class Workspace:
         """
         kept = self.root / RECIPE_FILE
         if kept.exists():
-            if Recipe.load(kept).fingerprint() != recipe.fingerprint():
+            same = Recipe.load(kept).fingerprint() == recipe.fingerprint()
+            if not same and self.holds_training():
                 raise ValueError(
                     f"{self.root} holds a run of another recipe (see {kept}); nothing was changed. Choose another "
                     "folder with --set output_dir=..., or move the old one away"
                 )
-            return True
-        if self.root.exists() and any(self.root.iterdir()):
+            if same:
+                return True
+        elif self.root.exists() and any(self.root.iterdir()):
             raise ValueError(
                 f"{self.root} exists and is not empty, but holds no hf_distill run; choose another folder with "
                 "--set output_dir=..."
@@ -63,3 +65,7 @@ class Workspace:
             self.root.mkdir(parents=True, exist_ok=True)
             atomic_write_text(kept, recipe.to_yaml())
         return False
+
+    def holds_training(self) -> bool:
+        """Whether anything was trained here; a recipe that failed its checks leaves nothing worth keeping."""
+        return any(self.root.glob("**/checkpoint-*")) or any(self.root.glob("students/*/*/student_run.json"))
