@@ -8,9 +8,10 @@ from typing import Any
 import yaml
 
 _CORE = "tag:yaml.org,2002:"
-_BOOL, _INT, _FLOAT, _MAP, _SEQ = (_CORE + name for name in ("bool", "int", "float", "map", "seq"))
-_TAGS = (None, _CORE + "null", _BOOL, _INT, _FLOAT, _CORE + "str", _SEQ, _MAP)
+_BOOL, _INT, _FLOAT, _STR, _MAP, _SEQ = (_CORE + name for name in ("bool", "int", "float", "str", "map", "seq"))
+_TAGS = (None, _CORE + "null", _BOOL, _INT, _FLOAT, _STR, _SEQ, _MAP)
 _REPLACED = (_BOOL, _INT, _FLOAT, _CORE + "timestamp", _CORE + "value")
+_LINE_BREAKS = re.compile("[\x85\u2028\u2029]")
 _BOOL_TEXT = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 _INT_TEXT = re.compile(r"^[-+]?(?:0|[1-9][0-9]*(?:_[0-9]+)*)$")
 _FLOAT_TEXT = re.compile(
@@ -83,6 +84,11 @@ class _StrictDumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """Quote doubly what PyYAML would write bare and then read as a line break."""
+        style = '"' if _LINE_BREAKS.search(text) else None
+        return self.represent_scalar(_STR, text, style=style)
+
 
 _StrictLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in entries if tag not in _REPLACED]
@@ -92,6 +98,7 @@ _StrictLoader.yaml_implicit_resolvers = {
 _StrictLoader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in _TAGS}
 _StrictLoader.add_constructor(_MAP, _StrictLoader.construct_whole)
 _StrictLoader.add_constructor(_SEQ, _StrictLoader.construct_whole)
+_StrictDumper.add_representer(str, _StrictDumper.represent_text)
 _StrictLoader.add_implicit_resolver(_BOOL, _BOOL_TEXT, list("tTfF"))
 for _resolver in (_StrictLoader, _StrictDumper):
     _resolver.add_implicit_resolver(_INT, _INT_TEXT, list("-+0123456789"))
