@@ -17,6 +17,7 @@ def sample_record(**changes: Any) -> RunRecord:
         "name": "parity-quickstart",
         "recipe": {
             "name": "parity-quickstart",
+            "description": "Sparse parity, width 32 ← 1000: labels, one-shot and two-shot side by side",
             "output_dir": "runs/parity-quickstart",
             "task": {"name": "parity", "dimensions": 50, "degree": 4},
             "teacher": {"source": "acme/parity-teacher@step-*"},
@@ -30,8 +31,8 @@ def sample_record(**changes: Any) -> RunRecord:
             "seeds": [0, 1, 2],
         },
         "command": ["/home/someone/venv/bin/hf-distill", "run", "/home/someone/recipes/parity/quickstart.yaml"],
-        "versions": {"hf_distill": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
-        "environment": {"python": "3.11.2", "platform": "Linux", "device": "cpu", "processes": 1},
+        "versions": {"python": "3.11.2", "hf-distill": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
+        "environment": {"platform": "Linux-x86_64", "device": "cpu", "processes": 1},
         "started": "2026-11-21T10:00:00+00:00",
         "finished": "2026-11-21T10:02:05+00:00",
         "task": {
@@ -42,8 +43,9 @@ def sample_record(**changes: Any) -> RunRecord:
             "level": LEVEL,
             "chance": 0.5,
             "description": {
-                "datasets": ["sparse parity, 50 bits, 4 in the support"],
-                "preprocessing": "none: drawn anew at every step",
+                "datasets": [],
+                "source": "sparse parity, d = 50, k = 4, generated",
+                "preprocessing": "first 4 coordinates as support; fresh examples in every training step",
                 "train_rows": 60000,
                 "validation_rows": 4000,
             },
@@ -64,9 +66,10 @@ def sample_record(**changes: Any) -> RunRecord:
             "scores": teacher_scores(),
             "final_metrics": {"accuracy": 0.9985, "loss": 0.011},
             "chosen": "step-3200",
+            "reason": "step 3200 (loss 0.352) is nearest to the midpoint 0.352 of the sharp drop",
             "seconds": 14.2,
         },
-        "student": {"description": "parity_mlp, width 32", "parameters": 1698, "origin": None},
+        "student": {"parameters": 1698, "origin": {"architecture": "parity_mlp", "config": {"width": 32}}},
         "runs": [
             *(student("labels", seed) for seed in range(3)),
             *(student("one_shot", seed, revisions=["step-5000"]) for seed in range(3)),
@@ -129,7 +132,7 @@ def student(curriculum: str, seed: int, *, revisions: list[str] | None = None) -
         curriculum=curriculum,
         seed=seed,
         folder=f"{curriculum}/seed-{seed}",
-        loss_formula=" ; ".join(_term(revision) for revision in revisions) or "H(labels, student)",
+        loss_formula=_term(revisions[-1]) if revisions else "H(labels, student)",
         stages=_stages(revisions),
         history=history,
         training_log=[
@@ -147,7 +150,7 @@ def student(curriculum: str, seed: int, *, revisions: list[str] | None = None) -
             "median_step_seconds": 0.0026,
             "teacher_share": 0.31 if revisions else 0.0,
             "swap_stall_seconds": 0.004 if learns else 0.0,
-            "items_per_second": 19000.0 - 1000 * seed,
+            "examples_per_second": 19000.0 - 1000 * seed,
             "peak_memory_bytes": 734003200.0,
         },
     )

@@ -195,7 +195,8 @@ def _reason(
 ) -> str:
     what = f"step {steps[chosen]} (loss {losses[chosen]:.4g})"
     if inside:
-        return f"{what} is nearest to the midpoint {midpoint:.4g} of the {len(inside)} revision(s) in the sharp drop"
+        holds = f"which holds {len(inside)} revision{'' if len(inside) == 1 else 's'}"
+        return f"{what} is nearest to the midpoint {midpoint:.4g} of the sharp drop, {holds}"
     if chosen == len(losses) - 1:
         return (
             f"no revision lies in the sharp drop, and the first after it is the last one, {what}: two-shot would be "

@@ -17,7 +17,7 @@ COST_KEYS = (
     "median_step_seconds",
     "teacher_share",
     "swap_stall_seconds",
-    "items_per_second",
+    "examples_per_second",
     "peak_memory_bytes",
 )
 
@@ -31,7 +31,7 @@ class CurriculumCosts(NamedTuple):
     median_step_seconds: float | None
     teacher_share: float | None
     swap_stall_seconds: float | None
-    items_per_second: float | None
+    examples_per_second: float | None
     peak_memory_bytes: float | None
 
 
@@ -84,5 +84,5 @@ def plot_costs(info: Sequence[CurriculumCosts], path: str | Path) -> Path:
 
 
 def _median_cost(runs: Sequence[StudentRun], key: str) -> float | None:
-    values = [run.costs[key] for run in runs if run.costs.get(key) is not None]
+    values = [value for run in runs if (value := run.costs.get(key)) is not None]
     return float(median(values)) if values else None

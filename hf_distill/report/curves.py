@@ -145,8 +145,8 @@ def _curve(name: str, place: int, runs: Sequence[StudentRun], metric: str) -> Cu
     )
 
 
-def _points(history: Sequence[Mapping[str, float]], metric: str) -> tuple[tuple[int, float], ...]:
-    points = [(int(point["step"]), point.get(metric)) for point in history]
+def _points(history: Sequence[Mapping[str, float | None]], metric: str) -> tuple[tuple[int, float], ...]:
+    points = [(int(point["step"] or 0), point.get(metric)) for point in history]
     return tuple(sorted((step, float(value)) for step, value in points if value is not None))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from hf_distill.analysis.drawing import (
     style_axes,
 )
 from hf_distill.report.curves import runs_by_curriculum
-from hf_distill.run_record import RunRecord
+from hf_distill.run_record import RunRecord, StudentRun
 
 _GROUPS = ("objective/", "weight/", "temperature/")
 _COLUMNS = 3
@@ -45,17 +46,8 @@ def loss_parts_info(record: RunRecord) -> LossPartsInfo:
     parts = [key for group in _GROUPS for key in sorted(keys) if key.startswith(group)]
     panels: dict[str, tuple[PartCurve, ...]] = {}
     for key in (["loss"] if "loss" in keys else []) + parts:
-        curves = []
-        for place, (name, runs) in enumerate(groups.items()):
-            values: dict[int, list[float]] = {}
-            for entry in (entry for run in runs for entry in run.training_log):
-                if entry.get(key) is not None:
-                    values.setdefault(int(entry["step"]), []).append(float(entry[key]))
-            if values:
-                steps = sorted(values)
-                middle = tuple(float(median(values[step])) for step in steps)
-                curves.append(PartCurve(name, place, tuple(steps), middle))
-        panels[key] = tuple(curves)
+        curves = (_curve(key, name, place, runs) for place, (name, runs) in enumerate(groups.items()))
+        panels[key] = tuple(curve for curve in curves if curve.steps)
     return LossPartsInfo(panels={key: curves for key, curves in panels.items() if curves}, curricula=tuple(groups))
 
 
@@ -101,3 +93,13 @@ def plot_loss_parts(info: LossPartsInfo, path: str | Path) -> Path:
         labelcolor=INK,
     )
     return save_figure(figure, path)
+
+
+def _curve(key: str, curriculum: str, place: int, runs: Sequence[StudentRun]) -> PartCurve:
+    values: dict[int, list[float]] = {}
+    for entry in (entry for run in runs for entry in run.training_log):
+        value = entry.get(key)
+        if value is not None:
+            values.setdefault(int(entry["step"] or 0), []).append(float(value))
+    steps = sorted(values)
+    return PartCurve(curriculum, place, tuple(steps), tuple(float(median(values[step])) for step in steps))

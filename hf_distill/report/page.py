@@ -129,11 +129,11 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
     seeds = sorted({run.seed for run in record.runs})
     facts = [
         ("Task", " · ".join(filter(None, [task.get("name"), wording.words(str(task.get("head") or ""))]))),
-        ("Data", ", ".join(map(_name, description.get("datasets") or []))),
+        ("Data", str(description.get("source") or ", ".join(map(str, description.get("datasets") or [])))),
         ("Rows", ", ".join(rows)),
         ("Preprocessing", str(description.get("preprocessing") or "")),
-        ("Teacher", _model(teacher.get("source"), teacher.get("parameters"))),
-        ("Student", _model(student.get("description") or student.get("origin"), student.get("parameters"))),
+        ("Teacher", _model(str(teacher.get("source") or ""), teacher.get("parameters"))),
+        ("Student", _model(wording.model_name(student), student.get("parameters"))),
         ("Students trained", f"{len(record.runs)} ({_plural('seed', seeds)})"),
         ("Started", _moment(record.started)),
         ("Time", _duration(record)),
@@ -141,15 +141,9 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
     return [(label, text) for label, text in facts if text]
 
 
-def _model(name: Any, parameters: Any) -> str:
+def _model(name: str, parameters: float | None) -> str:
     sized = "" if parameters is None else f"{wording.count(parameters)} parameters"
-    return " · ".join(filter(None, [_name(name) if name else "", sized]))
-
-
-def _name(value: Any) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{key} {item}" for key, item in value.items() if item is not None)
-    return ", ".join(map(_name, value)) if isinstance(value, list) else str(value)
+    return " · ".join(filter(None, [name, sized]))
 
 
 def _plural(word: str, values: Sequence[int]) -> str:

@@ -100,10 +100,10 @@ def spread(row: SummaryRow) -> str:
     return text if row.measured == len(row.seeds) else f"{text} ({row.measured} of {len(row.seeds)} seeds measured)"
 
 
-def to_markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a Markdown table; the first column is flush left, the others flush right. Cells are escaped."""
+def to_markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Write a Markdown table; the first `left` columns are flush left, the others flush right. Cells are escaped."""
     lines = ["| " + " | ".join(map(markdown_text, heads)) + " |"]
-    lines.append("|" + "|".join([" :--- ", *[" ---: "] * (len(heads) - 1)]) + "|")
+    lines.append("|" + "|".join([*[" :--- "] * left, *[" ---: "] * (len(heads) - left)]) + "|")
     lines += ["| " + " | ".join(map(markdown_text, row)) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from typing import Any
 
 UNKNOWN = "–"
 
@@ -67,6 +68,17 @@ def command_line(command: Sequence[str]) -> str:
     program = PurePath(command[0])
     first = f"python -m {program.parent.name}" if program.name == "__main__.py" else shlex.quote(program.name)
     return " ".join([first, *map(shlex.quote, command[1:])])
+
+
+def model_name(model: Mapping[str, Any]) -> str:
+    """Write a model of a record: its description, else where it came from, else its architecture and configuration."""
+    origin = model.get("origin")
+    if model.get("description") or not isinstance(origin, Mapping):
+        return str(model.get("description") or origin or UNKNOWN)
+    if origin.get("pretrained"):
+        return "@".join(str(origin[key]) for key in ("pretrained", "revision") if origin.get(key))
+    config = ", ".join(f"{words(key)} {value}" for key, value in (origin.get("config") or {}).items())
+    return f"{origin.get('architecture', UNKNOWN)}{f' ({config})' if config else ''}"
 
 
 def words(name: str) -> str:

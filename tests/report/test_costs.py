@@ -15,7 +15,7 @@ def test_costs_are_medians_over_seeds():
     assert labels.seconds == pytest.approx(3.3)
     assert two_shot.seconds == pytest.approx(5.5)
     assert one_shot.teacher_share == pytest.approx(0.31)
-    assert two_shot.items_per_second == pytest.approx(18000)
+    assert two_shot.examples_per_second == pytest.approx(18000)
 
 
 def test_cost_that_was_not_measured_is_unknown():

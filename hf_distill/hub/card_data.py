@@ -1,0 +1,117 @@
+"""The metadata block of a student's card: what the Hub reads to file, filter and rank a model."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from hf_distill.hub.citations import taught_by
+from hf_distill.report.wording import words
+from hf_distill.run_record import RevisionRecord, RunRecord, StudentRun
+
+PIPELINE_TAGS = {
+    "classification": "text-classification",
+    "regression": "text-classification",
+    "masked_lm": "fill-mask",
+    "causal_lm": "text-generation",
+}
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def student_card_data(
+    record: RunRecord, run: StudentRun, *, name: str, license: str | None, language: str | list[str] | None
+) -> ModelCardData:
+    """Return the metadata of one student, every value from the record or given.
+
+    `base_model` holds the student's origin and the teachers of this student, as far as they are on the Hub. The Hub
+    knows no relation for distillation; "finetune" is the nearest, and without it two base models would be taken for
+    a merge.
+    """
+    description = record.task.get("description") or {}
+    bases = base_models(record, run)
+    return ModelCardData(
+        model_name=name,
+        base_model=bases or None,
+        base_model_relation="finetune" if bases else None,
+        datasets=[dataset for dataset, _ in hub_datasets(description)] or None,
+        language=language,
+        library_name="transformers",
+        license=license,
+        metrics=[str(record.task["metric"])],
+        pipeline_tag=PIPELINE_TAGS.get(str(record.task["head"])) if has_tokenizer(record) else None,
+        tags=_tags(run),
+        eval_results=_results(record, run),
+    )
+
+
+def base_models(record: RunRecord, run: StudentRun) -> list[str]:
+    """Return the Hub ids of the student's origin and of the teachers that taught it."""
+    origin = record.student.get("origin")
+    pretrained = origin.get("pretrained") if isinstance(origin, dict) else origin
+    found = [pretrained] if pretrained and is_hub_id(pretrained) else []
+    found += [revision.source for revision in teachers_of(record, run) if on_hub(revision)]
+    return list(dict.fromkeys(found))
+
+
+def teachers_of(record: RunRecord, run: StudentRun) -> list[RevisionRecord]:
+    """Return the revisions that taught a student, in the order of the teacher's training."""
+    names = taught_by(run)
+    return [revision for revision in record.revisions() if revision.name in names]
+
+
+def on_hub(revision: RevisionRecord) -> bool:
+    """Whether a revision is pinned to a commit of a repository, and not to the content of a local folder."""
+    return bool(_COMMIT.fullmatch(revision.commit) and _HUB_ID.fullmatch(revision.source))
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether `text` names a repository: it looks like one, and no folder of that name is there instead."""
+    return bool(_HUB_ID.fullmatch(text)) and not Path(text).exists()
+
+
+def hub_datasets(description: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """Return Hub id and commit of each data set; tasks write `id@commit`, or `id` alone."""
+    found = []
+    for entry in description.get("datasets") or []:
+        name, _, commit = str(entry).partition("@")
+        if is_hub_id(name):
+            found.append((name, commit or None))
+    return found
+
+
+def has_tokenizer(record: RunRecord) -> bool:
+    """Whether the student reads text, so that a tokenizer lies beside it."""
+    return (record.task.get("description") or {}).get("tokenizer") is not None
+
+
+def _tags(run: StudentRun) -> list[str]:
+    revisions = len(taught_by(run))
+    methods = ["knowledge-distillation", "progressive-distillation"][: min(revisions, 2)]
+    return ["hf_distill", *methods, "generated_from_trainer"]
+
+
+def _results(record: RunRecord, run: StudentRun) -> list[EvalResult]:
+    task, description = record.task, record.task.get("description") or {}
+    dataset, commit = next(iter(hub_datasets(description)), (str(task["name"]), None))
+    tag = PIPELINE_TAGS.get(str(task["head"])) if has_tokenizer(record) else None
+    return [
+        EvalResult(
+            task_type=tag or str(task["head"]),
+            task_name=words(str(task["name"])),
+            dataset_type=dataset,
+            dataset_name=str(description.get("source") or dataset),
+            dataset_split="validation",
+            dataset_revision=commit,
+            metric_type=key,
+            metric_name=f"held-out {words(key)}",
+            metric_value=value,
+        )
+        for key, value in run.final_metrics.items()
+        if value is not None and math.isfinite(value)
+    ]

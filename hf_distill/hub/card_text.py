@@ -1,0 +1,231 @@
+"""The sections of a student's card as Markdown: tables, sentences and code made from the record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+from hf_distill.hub.card_data import has_tokenizer, hub_datasets, on_hub, teachers_of
+from hf_distill.hub.citations import citations, taught_by
+from hf_distill.report import wording
+from hf_distill.report.tables import headline, markdown_text, summary_markdown, summary_table, to_markdown
+from hf_distill.run_record import RevisionRecord, RunRecord, StudentRun
+
+AUTO_CLASSES = {
+    "classification": "AutoModelForSequenceClassification",
+    "regression": "AutoModelForSequenceClassification",
+    "masked_lm": "AutoModelForMaskedLM",
+    "causal_lm": "AutoModelForCausalLM",
+}
+
+
+def student_card_text(record: RunRecord, run: StudentRun, *, repo_id: str | None) -> dict[str, Any]:
+    """Return the variables of the template, escaped for Markdown."""
+    taught = teachers_of(record, run)
+    others = [revision for revision in record.revisions() if revision not in taught]
+    table = summary_table(record)
+    sections = {
+        "summary": _summary(record, run),
+        "headline": markdown_text(headline(table)),
+        "models_table": _models(record, run),
+        "revisions_sentence": _revisions_sentence(record, run),
+        "revisions_table": _revisions(taught),
+        "other_revisions_table": _revisions(others) if others else "",
+        "stages_table": _stages(run),
+        "loss_formula": markdown_text(run.loss_formula),
+        "data_table": _data(record),
+        "metrics_table": _metrics(record, run),
+        "comparison_table": summary_markdown(table),
+        "baselines_sentence": _baselines(record, run),
+        "cost_table": _costs(record, run),
+        "code_block": fenced(_code(record, repo_id), "python"),
+        "command_block": fenced(wording.command_line(record.command), "bash"),
+        "recipe_block": fenced(yaml.safe_dump(record.recipe, sort_keys=False, allow_unicode=True), "yaml"),
+        "versions_table": to_markdown(["package", "version"], list(record.versions.items())),
+        "citation_block": fenced("\n\n".join(citations(run)), "bibtex") if citations(run) else "",
+    }
+    return {
+        **{name: text.rstrip() for name, text in sections.items()},
+        "teacher_taught": bool(taught_by(run)),
+        "seed": run.seed,
+        "limits": _limits(record, run),
+    }
+
+
+def fenced(text: str, language: str) -> str:
+    """Return a code block whose fence is longer than any run of backticks inside."""
+    longest = max((len(ticks) for ticks in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}\n"
+
+
+def _summary(record: RunRecord, run: StudentRun) -> str:
+    student = wording.model_name(record.student)
+    revisions = taught_by(run)
+    task = markdown_text(wording.words(str(record.task["name"])))
+    made = f"A student ({markdown_text(student)}) for {task}, trained with hf_distill"
+    if not revisions:
+        return f"{made} from labels alone, as the curriculum `{run.curriculum}`."
+    what = "one revision" if len(revisions) == 1 else f"{len(revisions)} revisions"
+    return f"{made}: it learned from {what} of its teacher, by the curriculum `{run.curriculum}`."
+
+
+def _models(record: RunRecord, run: StudentRun) -> str:
+    student, teacher = record.student, record.teacher
+    rows = [["student", wording.model_name(student), wording.count(student.get("parameters"))]]
+    if taught_by(run):
+        rows.append(
+            ["teacher", str(teacher.get("source") or wording.UNKNOWN), wording.count(teacher.get("parameters"))]
+        )
+    text = to_markdown(["", "model", "parameters"], rows, left=2)
+    large, small = teacher.get("parameters"), student.get("parameters")
+    if taught_by(run) and large and small:
+        text += f"\nThe teacher has {large / small:.3g} times the parameters of the student.\n"
+    return text
+
+
+def _revisions_sentence(record: RunRecord, run: StudentRun) -> str:
+    chosen = record.teacher.get("chosen")
+    if chosen not in taught_by(run):
+        return "These revisions taught, each pinned to a commit or to the hash of its content:"
+    reason = record.teacher.get("reason")
+    why = f": {markdown_text(str(reason))}" if reason else ""
+    return (
+        "These revisions taught, each pinned to a commit or to the hash of its content. "
+        f"`{chosen}` is the one that the selection rule names{why}."
+    )
+
+
+def _revisions(revisions: Sequence[RevisionRecord]) -> str:
+    rows = [
+        [
+            revision.name,
+            revision.source if on_hub(revision) else "local folder",
+            wording.count(revision.step),
+            revision.commit,
+        ]
+        for revision in revisions
+    ]
+    return to_markdown(["revision", "source", "step", "commit or content hash"], rows, left=2)
+
+
+def _stages(run: StudentRun) -> str:
+    rows = [
+        [
+            stage.name,
+            stage.revision or wording.UNKNOWN,
+            " + ".join(stage.terms),
+            wording.count(stage.start),
+            wording.count(stage.end),
+        ]
+        for stage in run.stages
+    ]
+    return to_markdown(["stage", "revision", "loss", "from step", "to step"], rows, left=3)
+
+
+def _data(record: RunRecord) -> str:
+    description = record.task.get("description") or {}
+    ids = ", ".join(name if commit is None else f"{name}@{commit}" for name, commit in hub_datasets(description))
+    entries = [
+        ("source", description.get("source")),
+        ("data sets of the Hub", ids),
+        ("preprocessing", description.get("preprocessing")),
+        ("rows to train on", wording.count(description.get("train_rows"))),
+        ("rows held out", wording.count(description.get("validation_rows"))),
+    ]
+    return to_markdown(["", "data"], [[label, str(text)] for label, text in entries if text], left=2)
+
+
+def _metrics(record: RunRecord, run: StudentRun) -> str:
+    teacher = (record.teacher.get("final_metrics") or {}) if taught_by(run) else {}
+    heads = ["metric", "this student", *(["teacher"] if teacher else [])]
+    rows = [
+        [wording.words(key), wording.number(value), *([wording.number(teacher.get(key))] if teacher else [])]
+        for key, value in run.final_metrics.items()
+    ]
+    return to_markdown(heads, rows)
+
+
+def _baselines(record: RunRecord, run: StudentRun) -> str:
+    """Say which baselines were run beside this student: labels alone, and the finished teacher alone."""
+    revisions = record.revisions()
+    final = revisions[-1].name if revisions else None
+    labels = {other.curriculum for other in record.runs if not taught_by(other)} - {run.curriculum}
+    one_shot = {other.curriculum for other in record.runs if taught_by(other) == [final]} - {run.curriculum}
+    parts = [
+        f"{_names(found)} {'is' if len(found) == 1 else 'are'} the baseline that learned from {source}."
+        for found, source in ((labels, "labels alone"), (one_shot, "the finished teacher alone"))
+        if found
+    ]
+    missing = []
+    if taught_by(run) and not labels:
+        missing.append("labels alone")
+    if len(taught_by(run)) > 1 and not one_shot:
+        missing.append("the finished teacher alone")
+    if missing:
+        parts.append(f"No student that learned from {' or '.join(missing)} was trained in this run to compare with.")
+    return " ".join(parts)
+
+
+def _names(names: set[str]) -> str:
+    return " and ".join(f"`{name}`" for name in sorted(names))
+
+
+def _costs(record: RunRecord, run: StudentRun) -> str:
+    costs = run.costs
+    entries = [
+        ("time of training, with its evaluations", wording.seconds(costs.get("seconds"))),
+        ("median optimizer step", wording.seconds(costs.get("median_step_seconds"))),
+        ("share of a step spent in the teacher", wording.percent(costs.get("teacher_share"))),
+        ("waiting for revisions, in all", wording.seconds(costs.get("swap_stall_seconds"))),
+        ("examples per second", wording.count(costs.get("examples_per_second"))),
+        ("peak memory", wording.size(costs.get("peak_memory_bytes"))),
+        (
+            "training the teacher",
+            wording.seconds(record.teacher.get("seconds")) if taught_by(run) else wording.UNKNOWN,
+        ),
+        (
+            "device",
+            ", ".join(str(record.environment[key]) for key in ("device", "platform") if key in record.environment),
+        ),
+    ]
+    rows = [[label, text] for label, text in entries if text and text != wording.UNKNOWN]
+    return to_markdown(["", "measured"], rows) if rows else "Not measured.\n"
+
+
+def _code(record: RunRecord, repo_id: str | None) -> str:
+    auto = AUTO_CLASSES[str(record.task["head"])]
+    names = [auto, "AutoTokenizer"] if has_tokenizer(record) else [auto]
+    where = repr(repo_id) if repo_id else '"."  # the folder of this card, or its id on the Hub'
+    lines = [f"from transformers import {', '.join(names)}", ""]
+    origin = record.student.get("origin")
+    architecture = origin.get("architecture") if isinstance(origin, dict) else None
+    if architecture and architecture not in CONFIG_MAPPING_NAMES:
+        lines = [f"import hf_distill.tasks  # makes transformers know the architecture {architecture!r}", *lines]
+    lines += [f"source = {where}", f"model = {auto}.from_pretrained(source)"]
+    if has_tokenizer(record):
+        lines.append("tokenizer = AutoTokenizer.from_pretrained(source)")
+    return "\n".join(lines)
+
+
+def _limits(record: RunRecord, run: StudentRun) -> list[str]:
+    seeds = len([other for other in record.runs if other.curriculum == run.curriculum])
+    description = record.task.get("description") or {}
+    rows = description.get("validation_rows")
+    limits = [
+        f"Measured on {wording.count(rows)} held-out rows of the data above and nowhere else."
+        if rows
+        else "Measured on held-out rows of the data above and nowhere else."
+    ]
+    if seeds == 1:
+        limits.append("One seed: nothing is known about the spread between seeds.")
+    else:
+        limits.append(f"The spread above is over {seeds} seeds; differences within it mean little.")
+    if taught_by(run):
+        limits.append("A student takes over its teacher's mistakes and biases; they were not examined here.")
+    limits.append("Compare curricula at this recipe's settings only: rates and stage lengths were not tuned for each.")
+    return limits

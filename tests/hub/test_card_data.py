@@ -1,0 +1,92 @@
+"""The metadata block: what the Hub accepts, equal to the record, and no local folder taken for a repository."""
+
+from __future__ import annotations
+
+import pytest
+from sample_records import labels_only_record, sample_record
+
+from hf_distill.hub.card_data import base_models, hub_datasets, is_hub_id, student_card_data
+
+
+def data_of(record, index=-1, **options):
+    options = {"name": "n", "license": None, "language": None, **options}
+    return student_card_data(record, record.runs[index], **options).to_dict()
+
+
+def test_teacher_and_origin_are_base_models_and_not_a_merge():
+    record = sample_record()
+    record.student["origin"] = {"pretrained": "acme/small", "revision": "main"}
+    data = data_of(record)
+    assert data["base_model"] == ["acme/small", "acme/parity-teacher"]
+    assert data["base_model_relation"] == "finetune"
+
+
+def test_student_of_labels_does_not_name_the_teacher_of_the_others():
+    data = data_of(sample_record(), index=0)
+    assert "base_model" not in data
+    assert "base_model_relation" not in data
+    assert "knowledge-distillation" not in data["tags"]
+
+
+def test_local_teacher_is_no_repository_even_if_it_looks_like_one():
+    record = sample_record()
+    for revision in record.teacher["revisions"]:
+        revision.update(source="runs/teacher", commit="sha256:" + "c" * 64)
+    assert base_models(record, record.runs[-1]) == []
+
+
+def test_local_student_origin_is_no_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_hub_id("runs/student")
+    (tmp_path / "runs" / "student").mkdir(parents=True)
+    assert not is_hub_id("runs/student")
+    assert not is_hub_id("/runs/student")
+    assert not is_hub_id("student")
+
+
+def test_one_repository_a_step_lists_every_teacher_once():
+    record = sample_record()
+    for step, revision in enumerate(record.teacher["revisions"]):
+        revision["source"] = f"acme/teacher-step_{step}k"
+    assert base_models(record, record.runs[-1]) == ["acme/teacher-step_0k", "acme/teacher-step_1k"]
+
+
+def test_data_sets_keep_the_commit_that_was_read():
+    assert hub_datasets({"datasets": ["acme/text@" + "d" * 40, "acme/more", "python-docs"]}) == [
+        ("acme/text", "d" * 40),
+        ("acme/more", None),
+    ]
+    assert hub_datasets({}) == []
+
+
+@pytest.mark.parametrize(
+    ("head", "tag"),
+    [
+        ("classification", "text-classification"),
+        ("regression", "text-classification"),
+        ("masked_lm", "fill-mask"),
+        ("causal_lm", "text-generation"),
+    ],
+)
+def test_pipeline_needs_a_text_task(head, tag):
+    record = sample_record()
+    record.task["head"] = head
+    assert "pipeline_tag" not in data_of(record)
+    record.task["description"]["tokenizer"] = "acme/tokenizer"
+    assert data_of(record)["pipeline_tag"] == tag
+
+
+def test_results_equal_the_record_and_leave_out_what_is_not_finite():
+    record = sample_record()
+    record.runs[-1].final_metrics = {"accuracy": 0.75, "loss": None, "perplexity": float("inf")}
+    record.task["description"]["datasets"] = ["acme/text@" + "d" * 40]
+    (result,) = data_of(record)["model-index"][0]["results"]
+    assert [(metric["type"], metric["value"]) for metric in result["metrics"]] == [("accuracy", 0.75)]
+    assert result["dataset"]["type"] == "acme/text"
+    assert result["dataset"]["revision"] == "d" * 40
+
+
+def test_license_and_language_are_passed_through_and_never_invented():
+    data = data_of(labels_only_record(), license="mit", language=["en", "de"])
+    assert (data["license"], data["language"]) == ("mit", ["en", "de"])
+    assert not {"license", "language"} & set(data_of(labels_only_record()))

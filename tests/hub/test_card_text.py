@@ -1,0 +1,100 @@
+"""The sections of a card: numbers equal the record's, Markdown stays Markdown, code runs as written."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+
+import pytest
+from sample_records import COMMITS, labels_only_record, sample_record
+
+from hf_distill.hub.card_text import fenced, student_card_text
+
+
+def text_of(record, index=-1, repo_id=None):
+    return student_card_text(record, record.runs[index], repo_id=repo_id)
+
+
+def test_every_revision_that_taught_is_listed_with_its_commit():
+    text = text_of(sample_record())
+    assert all(f"| {name} |" in text["revisions_table"] for name in COMMITS)
+    assert all(commit in text["revisions_table"] for commit in COMMITS.values())
+    assert text["other_revisions_table"] == ""
+    one_shot = text_of(sample_record(), index=3)
+    assert "step-3200" not in one_shot["revisions_table"]
+    assert "step-3200" in one_shot["other_revisions_table"]
+
+
+def test_curriculum_is_a_table_of_stages():
+    lines = text_of(sample_record())["stages_table"].splitlines()
+    assert lines[2].endswith("| 0 | 300 |")
+    assert lines[3].endswith("| 300 | 1,200 |")
+    assert len(lines) == 4
+
+
+def test_student_stands_beside_the_teacher_and_the_baselines():
+    text = text_of(sample_record())
+    assert "| accuracy | 0.9970 | 0.9985 |" in text["metrics_table"]
+    assert "`labels` is the baseline that learned from labels alone." in text["baselines_sentence"]
+    assert "`one_shot` is the baseline that learned from the finished teacher alone." in text["baselines_sentence"]
+    assert text["comparison_table"].count("\n| ") == 4
+
+
+def test_missing_baselines_are_admitted():
+    record = sample_record()
+    record.runs = record.runs[-1:]
+    text = text_of(record)
+    assert "labels alone or the finished teacher alone" in text["baselines_sentence"]
+    assert any(limit.startswith("One seed") for limit in text["limits"])
+
+
+def test_teacher_is_absent_from_a_student_of_labels():
+    text = text_of(sample_record(), index=0)
+    assert text["teacher_taught"] is False
+    assert "teacher" not in text["models_table"]
+    assert "teacher" not in text["metrics_table"]
+    assert text["citation_block"] == ""
+
+
+@pytest.mark.parametrize("repo_id", [None, "acme/student"])
+@pytest.mark.parametrize("head", ["classification", "regression", "masked_lm", "causal_lm"])
+def test_example_code_imports_what_it_uses(head, repo_id):
+    record = sample_record()
+    record.task["head"] = head
+    record.task["description"]["tokenizer"] = "t"
+    code = text_of(record, repo_id=repo_id)["code_block"].removeprefix("```python\n").removesuffix("```")
+    tree = ast.parse(code)
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id.startswith("Auto")}
+    assert imported == used
+    assert len(used) == 2
+    assert (repr(repo_id) in code) if repo_id else ('"."' in code)
+
+
+def test_only_architectures_of_ours_need_this_package():
+    record = sample_record()
+    assert "import hf_distill.tasks" in text_of(record)["code_block"]
+    record.student["origin"] = {"architecture": "bert", "config": {}}
+    assert "hf_distill" not in text_of(record)["code_block"]
+    record.student["origin"] = {"pretrained": "acme/small"}
+    assert "hf_distill" not in text_of(record)["code_block"]
+
+
+def test_costs_that_were_not_measured_are_left_out():
+    record = labels_only_record()
+    record.environment = {}
+    assert text_of(record)["cost_table"] == "Not measured."
+    assert "| peak memory | 700 MiB |" in text_of(sample_record())["cost_table"]
+
+
+def test_pipes_in_terms_do_not_break_the_table():
+    record = sample_record()
+    run = record.runs[-1]
+    stage = dataclasses.replace(run.stages[0], terms=["KL(p|q)", "0.5·H"])
+    record.runs[-1] = dataclasses.replace(run, stages=[stage])
+    assert "KL(p\\|q) + 0.5·H" in text_of(record)["stages_table"]
+
+
+def test_fence_is_longer_than_the_backticks_inside():
+    assert fenced("a ```` b", "yaml").startswith("`````yaml\n")
+    assert fenced("plain", "bash") == "```bash\nplain\n```\n"

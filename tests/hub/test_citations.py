@@ -1,0 +1,28 @@
+"""A student cites what it was trained with, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from sample_records import student
+
+from hf_distill.hub.citations import citations, taught_by
+
+
+@pytest.mark.parametrize(
+    ("revisions", "papers"),
+    [
+        ([], []),
+        (["a"], ["1503.02531"]),
+        (["a", "b"], ["1503.02531", "2410.05464"]),
+        (["a", "b", "c"], ["1503.02531", "2410.05464"]),
+    ],
+)
+def test_methods_that_were_not_used_are_not_cited(revisions, papers):
+    entries = citations(student("any", 0, revisions=revisions))
+    assert len(entries) == len(papers)
+    assert all(paper in entry for paper, entry in zip(papers, entries, strict=True))
+    assert all(entry.count("{") == entry.count("}") for entry in entries)
+
+
+def test_revision_that_taught_twice_is_one_revision():
+    assert taught_by(student("any", 0, revisions=["a", "b", "a"])) == ["a", "b"]
