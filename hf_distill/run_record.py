@@ -23,6 +23,9 @@ from hf_distill.wording import given
 SCHEMA = 1
 FILE_NAME = "run_record.json"
 
+Metrics = Mapping[str, int | float | None]
+"""Numbers by name; None where a number was not finite."""
+
 _COMMIT = re.compile(r"[0-9a-f]{40}|sha256:[0-9a-f]{8,64}")
 _SECRETS = (
     (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), "hf_***"),
@@ -70,11 +73,11 @@ class StudentRun:
     folder: str
     loss_formula: str
     stages: list[StageRecord]
-    history: list[dict[str, float | None]]
-    training_log: list[dict[str, float | None]]
-    final_metrics: dict[str, float | None]
+    history: Sequence[Metrics]
+    training_log: Sequence[Metrics]
+    final_metrics: Metrics
     steps_to_level: int | None = None
-    costs: dict[str, float | None] = field(default_factory=dict)
+    costs: Metrics = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -186,7 +189,7 @@ class RunRecord:
 
 
 def first_step_at_level(
-    history: Sequence[Mapping[str, float | None]], *, metric: str, level: float, greater_is_better: bool = True
+    history: Sequence[Metrics], *, metric: str, level: float, greater_is_better: bool = True
 ) -> int | None:
     """Return the first held-out step at which the metric is at `level` or better, or None if it never was.
 
