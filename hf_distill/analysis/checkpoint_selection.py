@@ -19,6 +19,7 @@ from hf_distill.analysis.drawing import GRID, INK, MUTED, PALETTE, new_figure, s
 UPPER_SHARE, LOWER_SHARE = 0.9, 0.1
 _SMALLEST_DROP = 0.02
 _NOISE_FACTOR = 3.0
+_ROUNDS = 10
 
 
 class TransitionInfo(NamedTuple):
@@ -31,7 +32,7 @@ class TransitionInfo(NamedTuple):
     losses: tuple[float, ...]
     metric: tuple[float, ...] | None
     plateau: float
-    """Loss before the drop: median over the revisions before the loss has fallen by a tenth of the way."""
+    """Loss before the drop: median over the revisions before the loss has fallen by a tenth of the way for good."""
     final: float
     """Loss of the last revision."""
     midpoint: float
@@ -85,11 +86,7 @@ def transition_info(
     drop = level - final
     _check_learnt(values[first:], level=level, final=final)
     after = next(index for index, loss in enumerate(values) if loss < final + LOWER_SHARE * drop)
-    inside = tuple(
-        index
-        for index in range(first, after)
-        if final + LOWER_SHARE * drop <= values[index] <= final + UPPER_SHARE * drop
-    )
+    inside = _inside(values, first=first, after=after, level=level, final=final)
     midpoint = (level + final) / 2
     chosen = _nearest(values, inside, midpoint=midpoint, tolerance=1e-9 * drop) if inside else after
     return TransitionInfo(
@@ -166,10 +163,29 @@ def _check(steps: Sequence[int], losses: Sequence[float], metric: Sequence[float
 
 
 def _plateau(losses: Sequence[float]) -> float:
-    """Median of the revisions before the loss has fallen by a tenth of the way from the first to the last."""
-    edge = losses[-1] + UPPER_SHARE * (losses[0] - losses[-1])
-    leading = next((index for index, loss in enumerate(losses) if loss < edge), len(losses))
-    return float(np.median(losses[: max(leading, 1)]))
+    """Median of the revisions before the drop: before the midpoint, and not yet a tenth of the way down.
+
+    Where the drop starts depends on the plateau, so that both are found in turn. The first revision alone is a poor
+    guess: many curves start with a bump.
+    """
+    final, level = losses[-1], losses[0]
+    for _ in range(_ROUNDS):
+        falls = next((index for index, loss in enumerate(losses) if loss < (level + final) / 2), len(losses))
+        before = list(losses[: max(falls, 1)])
+        middle = float(np.median(before))
+        flat = [loss for loss in before if loss >= final + UPPER_SHARE * (middle - final)]
+        found = float(np.median(flat or before))
+        if found == level:
+            break
+        level = found
+    return level
+
+
+def _inside(losses: Sequence[float], *, first: int, after: int, level: float, final: float) -> tuple[int, ...]:
+    """Revisions between the last one on the plateau and the first one below the drop."""
+    upper = final + UPPER_SHARE * (level - final)
+    start = max((index for index in range(first, after) if losses[index] > upper), default=first - 1) + 1
+    return tuple(range(start, after))
 
 
 def _check_learnt(losses: Sequence[float], *, level: float, final: float) -> None:

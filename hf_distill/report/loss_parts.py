@@ -20,6 +20,7 @@ from hf_distill.report.curves import runs_by_curriculum
 from hf_distill.run_record import RunRecord, StudentRun
 
 _GROUPS = ("objective/", "weight/", "temperature/")
+_SETTINGS = ("weight/", "temperature/")
 _COLUMNS = 3
 
 
@@ -40,7 +41,7 @@ class LossPartsInfo(NamedTuple):
 
 
 def loss_parts_info(record: RunRecord) -> LossPartsInfo:
-    """Gather `loss`, `objective/*`, `weight/*` and `temperature/*` of the training logs."""
+    """Gather `loss`, `objective/*`, and those `weight/*` and `temperature/*` that change, of the training logs."""
     groups = runs_by_curriculum(record)
     keys = {key for run in record.runs for entry in run.training_log for key in entry}
     parts = [key for group in _GROUPS for key in sorted(keys) if key.startswith(group)]
@@ -48,7 +49,8 @@ def loss_parts_info(record: RunRecord) -> LossPartsInfo:
     for key in (["loss"] if "loss" in keys else []) + parts:
         curves = (_curve(key, name, place, runs) for place, (name, runs) in enumerate(groups.items()))
         panels[key] = tuple(curve for curve in curves if curve.steps)
-    return LossPartsInfo(panels={key: curves for key, curves in panels.items() if curves}, curricula=tuple(groups))
+    shown = {key: curves for key, curves in panels.items() if curves and not _is_constant_setting(key, curves)}
+    return LossPartsInfo(panels=shown, curricula=tuple(groups))
 
 
 def plot_loss_parts(info: LossPartsInfo, path: str | Path) -> Path:
@@ -93,6 +95,10 @@ def plot_loss_parts(info: LossPartsInfo, path: str | Path) -> Path:
         labelcolor=INK,
     )
     return save_figure(figure, path)
+
+
+def _is_constant_setting(key: str, curves: Sequence[PartCurve]) -> bool:
+    return key.startswith(_SETTINGS) and len({value for curve in curves for value in curve.median}) == 1
 
 
 def _curve(key: str, curriculum: str, place: int, runs: Sequence[StudentRun]) -> PartCurve:

@@ -194,7 +194,7 @@ def _formulas(record: RunRecord) -> dict[str, str]:
     return {
         run.curriculum: run.loss_formula
         for run in record.runs
-        if len(run.stages) != 1 or run.loss_formula != " + ".join(run.stages[0].terms)
+        if run.stages and run.loss_formula != " + ".join(run.stages[-1].terms)
     }
 
 

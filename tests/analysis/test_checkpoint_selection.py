@@ -59,6 +59,17 @@ def test_noise_on_the_plateau_and_a_spike_in_the_tail_do_not_move_the_choice():
     assert max(info.inside) < len(steps) - 5
 
 
+def test_bump_at_the_start_is_not_taken_for_the_plateau():
+    # Shape of a wide parity teacher: overconfident at first, then guessing, then the drop.
+    losses = [0.96, 0.91, 0.81, 0.92, *[0.73, 0.72, 0.74, 0.80] * 6, 0.71, 0.64, 0.53, 0.39, 0.20, 0.08, 0.02, 0.01]
+    steps = [100 * (index + 1) for index in range(len(losses))]
+    info = transition_info(steps, losses)
+    assert info.plateau == pytest.approx(0.74, abs=0.02)
+    assert [info.losses[index] for index in info.inside] == [0.64, 0.53, 0.39, 0.20, 0.08][: len(info.inside)]
+    assert len(info.inside) in (4, 5)
+    assert info.losses[info.chosen] == 0.39
+
+
 def test_slow_tail_does_not_count_as_the_drop():
     steps = [200, 400, 600, 800, 1000, 1200, 2000, 4000, 8000]
     losses = [1.03, 1.03, 1.02, 0.78, 0.52, 0.35, 0.17, 0.08, 0.04]  # PCFG teacher, shape of the published curve

@@ -18,7 +18,7 @@ def logged(seed, *entries):
 def test_panels_come_in_a_fixed_order_with_medians_over_seeds():
     runs = [
         logged(0, {"step": 5, "weight/kl": 1.0, "objective/kl": 0.2, "loss": 0.4, "learning_rate": 0.1}),
-        logged(1, {"step": 5, "weight/kl": 1.0, "objective/kl": 0.6, "loss": 0.8}, {"step": 10, "loss": None}),
+        logged(1, {"step": 5, "weight/kl": 1.0, "objective/kl": 0.6, "loss": 0.8}, {"step": 10, "weight/kl": 0.5}),
     ]
     info = loss_parts_info(sample_record(runs=runs))
     assert list(info.panels) == ["loss", "objective/kl", "weight/kl"]
@@ -26,6 +26,11 @@ def test_panels_come_in_a_fixed_order_with_medians_over_seeds():
     assert (curve.curriculum, curve.steps) == ("two_shot", (5,))
     assert curve.median == pytest.approx((0.4,))
     assert info.panels["loss"][0].steps == (5,)
+
+
+def test_settings_that_never_change_take_no_panel():
+    runs = [logged(seed, *({"step": step, "loss": 0.5, "temperature/kl": 1.0} for step in (5, 10))) for seed in (0, 1)]
+    assert list(loss_parts_info(sample_record(runs=runs)).panels) == ["loss"]
 
 
 def test_panel_shows_only_the_curricula_that_logged_the_part():
