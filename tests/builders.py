@@ -45,7 +45,14 @@ def tiny_model(head: str, *, seed: int = 0, **overrides: Any) -> PreTrainedModel
         return BertForSequenceClassification(bert_config(num_labels=1, problem_type="regression", **overrides))
     if head == "masked_lm":
         return BertForMaskedLM(bert_config(**overrides))
-    values = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32, "initializer_range": 0.3}
+    values = {
+        "vocab_size": VOCABULARY,
+        "n_embd": 16,
+        "n_layer": 2,
+        "n_head": 2,
+        "n_positions": 32,
+        "initializer_range": 0.3,
+    }
     dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 0, "eos_token_id": 0}
     return GPT2LMHeadModel(GPT2Config(**{**values, **dropout, **overrides}))
 
@@ -89,7 +96,15 @@ def distill_config(folder: Path, **overrides: Any) -> ProgressiveDistillConfig:
 
 def distill_trainer(folder: Path, head: str = "classification", **overrides: Any) -> ProgressiveDistillTrainer:
     """Build a trainer of a tiny student on tiny data; keyword arguments override trainer arguments or the config."""
-    trainer_keys = ("model", "teacher", "train_dataset", "eval_dataset", "compute_metrics", "callbacks", "data_collator")
+    trainer_keys = (
+        "model",
+        "teacher",
+        "train_dataset",
+        "eval_dataset",
+        "compute_metrics",
+        "callbacks",
+        "data_collator",
+    )
     given = {key: overrides.pop(key) for key in list(overrides) if key in trainer_keys}
     overrides.setdefault("curriculum", "one_shot" if given.get("teacher") is not None else "labels")
     given.setdefault("model", tiny_model(head, seed=1))

@@ -31,7 +31,9 @@ def accuracy(prediction: EvalPrediction) -> dict[str, float]:
     return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
-def make_trainer(folder: Path, teacher: Path, curriculum: dict[str, Any], kill_at: int | None) -> ProgressiveDistillTrainer:
+def make_trainer(
+    folder: Path, teacher: Path, curriculum: dict[str, Any], kill_at: int | None
+) -> ProgressiveDistillTrainer:
     """A classifier with dropout, shuffled data, Adam and a decaying rate: everything that could resume wrongly."""
     return distill_trainer(
         folder,

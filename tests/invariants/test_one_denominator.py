@@ -61,7 +61,11 @@ def test_a_short_last_window_is_divided_by_its_own_items(tmp_path):
     start = flat_weights(whole.model)
     whole.train()
     split = distill_trainer(
-        tmp_path / "b", train_dataset=data[4:], per_device_train_batch_size=1, gradient_accumulation_steps=4, max_steps=1
+        tmp_path / "b",
+        train_dataset=data[4:],
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=4,
+        max_steps=1,
     )
     split.train()
     assert_same_update(flat_weights(whole.model) - start, flat_weights(split.model) - start)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-WORDS = (
-    "the a parser reads returns raises value error file object when if name not found token of and mapping é λ".split()
-)
+TEXT = "the a parser reads returns raises value error file object when if name not found token of and mapping é λ"
+WORDS = TEXT.split()
 
 
 @pytest.fixture(scope="session")

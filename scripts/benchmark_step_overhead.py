@@ -1,0 +1,115 @@
+"""Step time of ProgressiveDistillTrainer against a bare PyTorch loop that does the same work.
+
+The work: teacher forward, student forward and backward, AdamW step, for masked language models of BERT-mini size
+(student 4 layers × 256, teacher 6 layers × 384). Both run in one process, in turns; the ratio of medians is what counts.
+
+    python scripts/benchmark_step_overhead.py --steps 40 --rounds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from transformers import BertConfig, BertForMaskedLM
+
+from hf_distill import LiveTeacher, ProgressiveDistillConfig, ProgressiveDistillTrainer
+from hf_distill.atomic import atomic_write_json
+
+
+def bert(layers: int, width: int, vocabulary: int) -> BertForMaskedLM:
+    heads = width // 64
+    config = BertConfig(
+        vocab_size=vocabulary, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+        intermediate_size=4 * width, max_position_embeddings=128,
+    )  # fmt: skip
+    return BertForMaskedLM(config)
+
+
+def batches(steps: int, size: int, length: int, vocabulary: int) -> list[dict[str, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, vocabulary, (steps * size, length), generator=generator)
+    labels = torch.where(torch.rand(ids.shape, generator=generator) < 0.15, ids, torch.tensor(-100))
+    mask = torch.ones_like(ids)
+    return [{"input_ids": i, "attention_mask": m, "labels": y} for i, m, y in zip(ids, mask, labels, strict=True)]
+
+
+def bare_steps(student, teacher, data: list[dict[str, torch.Tensor]], size: int) -> list[float]:
+    """The loop a careful user would write: labelled positions only, one clip, one AdamW step."""
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4)
+    student.train()
+    seconds = []
+    for start in range(0, len(data), size):
+        began = time.perf_counter()
+        batch = {key: torch.stack([row[key] for row in data[start : start + size]]) for key in data[0]}
+        labels = batch.pop("labels")
+        rows = labels != -100
+        logits = student(**batch).logits[rows].float()
+        with torch.no_grad():
+            target = teacher(**batch).logits[rows].float()
+        log_p = F.log_softmax(target, -1)
+        loss = (log_p.exp() * (log_p - F.log_softmax(logits, -1))).sum(-1).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def trainer_steps(student, teacher, data: list[dict[str, torch.Tensor]], size: int, folder: str) -> list[float]:
+    arguments = ProgressiveDistillConfig(
+        output_dir=folder, max_steps=len(data) // size, per_device_train_batch_size=size, learning_rate=1e-4,
+        save_strategy="no", report_to="none", disable_tqdm=True, logging_steps=10**9, dataloader_pin_memory=False,
+    )  # fmt: skip
+    trainer = ProgressiveDistillTrainer(
+        model=student, teacher=LiveTeacher(teacher), args=arguments, train_dataset=data
+    )
+    began = time.perf_counter()
+    trainer.train()
+    whole = (time.perf_counter() - began) / arguments.max_steps
+    # The whole run divided by its steps: fetching, hooks and logging included, nothing hidden between steps.
+    return [whole]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--vocabulary", type=int, default=30522)
+    parser.add_argument("--output", type=Path, default=None, help="also write the figures as JSON")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    teacher = bert(6, 384, options.vocabulary).eval()
+    data = batches(options.steps, options.batch_size, options.length, options.vocabulary)
+    figures: dict[str, list[float]] = {"bare loop": [], "trainer": []}
+    for _ in range(options.rounds):
+        torch.manual_seed(1)
+        figures["bare loop"] += [
+            statistics.fmean(bare_steps(bert(4, 256, options.vocabulary), teacher, data, options.batch_size))
+        ]
+        with tempfile.TemporaryDirectory() as folder:
+            student = bert(4, 256, options.vocabulary)
+            figures["trainer"] += trainer_steps(student, teacher, data, options.batch_size, folder)
+    ratios = [ours / bare for ours, bare in zip(figures["trainer"], figures["bare loop"], strict=True)]
+    result = {
+        "bare_loop_seconds": statistics.median(figures["bare loop"]),
+        "trainer_seconds": statistics.median(figures["trainer"]),
+        "ratio_median": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
+        "threads": torch.get_num_threads(), "steps": options.steps, "rounds": options.rounds,
+    }  # fmt: skip
+    for name, value in result.items():
+        print(f"{name:>20}  {value:.4g}")
+    if options.output is not None:
+        atomic_write_json(options.output, result)
+
+
+if __name__ == "__main__":
+    main()
