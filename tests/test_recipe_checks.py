@@ -76,7 +76,7 @@ def test_a_sound_recipe_is_not_refused(overrides: list[str]) -> None:
         (["teacher=null"], r"^teacher: missing, but curriculum is 'two_shot', which learns from one\. Give `teacher"),
         (
             ["teacher=null", "curriculum=null", "compare={labels: {}, b: {name: one_shot}}"],
-            "but compare.b is 'one_shot'",
+            r"but compare\.b is 'one_shot'",
         ),
         (["seeds=[]"], r"^seeds: empty; give at least one"),
         (["seeds=[1, 2, 1]"], r"^seeds: \[1, 2, 1\] would train the same student twice"),
@@ -90,7 +90,8 @@ def test_a_sound_recipe_is_not_refused(overrides: list[str]) -> None:
         (["student.model={pretrained: x, config: {}}"], r"^student\.model\.config: does not go with `pretrained`"),
         (["training.learning_rate=.nan"], r"^training\.learning_rate: expected a finite number, got nan"),
         (["task.rates=[1, .inf]"], r"^task\.rates\[1\]: expected a finite number"),
-        (["task={name: x, 3: y}"], r"^task: the key 3 is not text; put it in quotes"),
+        (["task={name: x, 3: y}"], r"^task, key 3: expected text, got 3 \(int\)\. Put it in quotes"),
+        (["task={name: x, a: {3: y}}"], r"^task\.a: the key 3 is not text; put it in quotes"),
     ],
 )
 def test_a_recipe_that_cannot_be_run_says_what_to_do(overrides: list[str], message: str) -> None:
