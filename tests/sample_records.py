@@ -132,7 +132,7 @@ def student(curriculum: str, seed: int, *, revisions: list[str] | None = None) -
         curriculum=curriculum,
         seed=seed,
         folder=f"{curriculum}/seed-{seed}",
-        loss_formula=_term(revisions[-1]) if revisions else "H(labels, student)",
+        loss_formula=_term(revisions[-1]) if revisions else "CE(labels)",
         stages=_stages(revisions),
         history=history,
         training_log=[
@@ -158,7 +158,7 @@ def student(curriculum: str, seed: int, *, revisions: list[str] | None = None) -
 
 def _stages(revisions: list[str]) -> list[StageRecord]:
     if not revisions:
-        return [StageRecord(name="labels", start=0, end=1200, revision=None, terms=["H(labels, student)"])]
+        return [StageRecord(name="labels", start=0, end=1200, revision=None, terms=["CE(labels)"])]
     starts = [300 * index for index in range(len(revisions))]
     ends = [*starts[1:], 1200]
     return [

@@ -188,10 +188,7 @@ def _costs(record: RunRecord, run: StudentRun) -> str:
             "training the teacher",
             wording.seconds(record.teacher.get("seconds")) if taught_by(run) else wording.UNKNOWN,
         ),
-        (
-            "device",
-            ", ".join(str(record.environment[key]) for key in ("device", "platform") if key in record.environment),
-        ),
+        ("device", str(record.environment.get("device") or "")),
     ]
     rows = [[label, text] for label, text in entries if text and text != wording.UNKNOWN]
     return to_markdown(["", "measured"], rows) if rows else "Not measured.\n"
