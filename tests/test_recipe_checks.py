@@ -114,5 +114,5 @@ def test_a_misplaced_token_is_not_repeated_in_the_message() -> None:
 
 def test_checks_hold_for_recipes_built_in_python_too() -> None:
     sound = Recipe.from_dict(SOUND)
-    with pytest.raises(ValueError, match="^seeds: empty"):
+    with pytest.raises(ValueError, match=r"^seeds: empty"):
         Recipe(output_dir="x", task=sound.task, student=sound.student, curriculum={"name": "labels"}, seeds=[])
