@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,34 +127,11 @@ def train_tokenizer(
         vocab_size: Entries at most; a short text gives fewer.
     """
     if kind == "wordpiece":
-        tokenizer, trainer, specials = _wordpiece(vocab_size)
-    else:
-        tokenizer, trainer, specials = _byte_level_bpe(vocab_size)
-    tokenizer.train_from_iterator(texts, trainer, length=len(texts))
-    if kind == "wordpiece":
-        ends = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
-        )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **specials)
+        return PreTrainedTokenizerFast(tokenizer_object=_wordpiece(texts, vocab_size), **_WORDPIECE_SPECIALS)
+    return PreTrainedTokenizerFast(tokenizer_object=_byte_level_bpe(texts, vocab_size), **_BPE_SPECIALS)
 
 
-def _wordpiece(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer, dict[str, str]]:
-    tokenizer = Tokenizer(models.WordPiece(unk_token=_WORDPIECE_SPECIALS["unk_token"]))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    # Rare letters become [UNK]: an alphabet may not take more than a third of the vocabulary.
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size,
-        limit_alphabet=vocab_size // 3,
-        special_tokens=list(_WORDPIECE_SPECIALS.values()),
-        show_progress=False,
-    )
-    return tokenizer, trainer, _WORDPIECE_SPECIALS
-
-
-def _byte_level_bpe(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer, dict[str, str]]:
+def _byte_level_bpe(texts: Sequence[str], vocab_size: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -163,7 +141,56 @@ def _byte_level_bpe(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer, dict[
         special_tokens=list(_BPE_SPECIALS.values()),
         show_progress=False,
     )
-    return tokenizer, trainer, _BPE_SPECIALS
+    tokenizer.train_from_iterator(texts, trainer, length=len(texts))
+    return tokenizer
+
+
+def _wordpiece(texts: Sequence[str], vocab_size: int) -> Tokenizer:
+    specials = list(_WORDPIECE_SPECIALS.values())
+    learner = _cased_words(models.WordPiece(unk_token="[UNK]"))
+    letters, inner_letters = _alphabet(learner, texts, limit=vocab_size // 4)
+    # The trainer numbers inner letters in the order of a hash table and breaks ties between merges by these numbers,
+    # so that it learns another vocabulary each time. As special tokens they have fixed numbers.
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        initial_alphabet=letters,
+        limit_alphabet=len(letters),
+        special_tokens=[*specials, *(f"##{letter}" for letter in inner_letters)],
+        show_progress=False,
+    )
+    learner.train_from_iterator(texts, trainer, length=len(texts))
+    tokenizer = _cased_words(models.WordPiece(vocab=learner.get_vocab(), unk_token="[UNK]"))
+    tokenizer.add_special_tokens(specials)
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, specials.index(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    return tokenizer
+
+
+def _cased_words(model: models.WordPiece) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def _alphabet(tokenizer: Tokenizer, texts: Sequence[str], *, limit: int) -> tuple[list[str], list[str]]:
+    """Return the most frequent letters, and those of them that stand inside of words."""
+    words: Counter[str] = Counter()
+    for text in texts:
+        pieces = tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
+        words.update(word for word, _ in pieces)
+    counts: Counter[str] = Counter()
+    inner: set[str] = set()
+    for word, count in words.items():
+        inner.update(word[1:])
+        for letter in word:
+            counts[letter] += count
+    letters = sorted(sorted(counts, key=lambda letter: (-counts[letter], letter))[:limit])
+    return letters, [letter for letter in letters if letter in inner]
 
 
 def _save_atomically(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import builtins
 import json.decoder
 from pathlib import Path
 
@@ -44,10 +43,10 @@ def test_a_python_without_sources_trains_on_nothing(tmp_path: Path) -> None:
         python_docs(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_running_python_has_too_little_documentation() -> None:
     documents = python_docs()
     assert len(documents) == len(set(documents)) > 5000
     assert sum(len(text.encode()) for text in documents) > 1_500_000
     assert json.decoder.JSONDecodeError.__doc__.split("\n")[0] in "\n".join(documents)
     assert any("import statement" in text for text in documents), "the help topics are missing"
-    assert "antigravity" not in vars(builtins)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from transformers import AutoModel
+
+from hf_distill.strict_dataclass import from_mapping, to_mapping
+from hf_distill.tasks import TASKS, Task
+
+TOKENIZER = {"train": {"kind": "wordpiece", "vocab_size": 320}}
+SMALL: dict[str, dict[str, Any]] = {
+    "parity": {"d": 12, "k": 2, "train_examples": 50, "validation_examples": 20},
+    "masked_lm": {"tokenizer": TOKENIZER, "max_length": 16},
+    "causal_lm": {"tokenizer": TOKENIZER, "max_length": 16},
+}
+MODELS: dict[str, dict[str, Any]] = {
+    "classification": {"architecture": "parity_mlp", "config": {"width": 8}},
+    "masked_lm": {"architecture": "distilbert", "config": {"dim": 8, "n_heads": 2, "n_layers": 1, "hidden_dim": 8}},
+    "causal_lm": {"architecture": "gpt2", "config": {"n_embd": 8, "n_head": 2, "n_layer": 1}},
+}
+
+
+@pytest.fixture(params=TASKS.names())
+def task(request: pytest.FixtureRequest, text_folder: Path) -> Task:
+    assert request.param in SMALL, f"add small fields for the task {request.param} to this file"
+    on_text = {} if request.param == "parity" else {"data": {"path": str(text_folder)}}
+    return TASKS.build({"name": request.param, **SMALL[request.param], **on_text}, path="task")
+
+
+def test_a_task_is_not_what_its_class_says(task: Task, cache_dir: Path) -> None:
+    assert task.head in MODELS
+    data = task.prepare(seed=0, cache_dir=cache_dir)
+    model = task.build_model(MODELS[task.head], data).eval()
+    batch = next(iter(DataLoader(data.validation, batch_size=4, collate_fn=data.collator)))
+    with torch.no_grad():
+        logits = model(**batch).logits
+    if data.preprocess_logits_for_metrics is not None:
+        predictions = tuple(x.numpy() for x in data.preprocess_logits_for_metrics(logits, batch["labels"]))
+    else:
+        predictions = logits.numpy()
+    metrics = data.compute_metrics(_prediction(predictions, batch["labels"]))
+    assert task.metric in metrics
+    assert all(type(value) is float for value in metrics.values())
+    assert not any(name.startswith("eval_") for name in metrics)
+
+
+def _prediction(predictions: Any, labels: torch.Tensor) -> Any:
+    from transformers import EvalPrediction
+
+    return EvalPrediction(predictions=predictions, label_ids=labels.numpy())
+
+
+def test_preparing_twice_gives_other_data(task: Task, cache_dir: Path) -> None:
+    one, two = (task.prepare(seed=5, cache_dir=cache_dir) for _ in range(2))
+    assert one.fingerprint == two.fingerprint
+    for left, right in ((one.train, two.train), (one.validation, two.validation)):
+        assert len(left) == len(right)
+        for row in (0, len(left) - 1):
+            assert all(torch.equal(left[row][name], right[row][name]) for name in left[row])
+
+
+def test_held_out_data_depends_on_the_training_seed(task: Task, cache_dir: Path) -> None:
+    one, two = (task.prepare(seed=seed, cache_dir=cache_dir) for seed in (0, 1))
+    assert one.fingerprint == two.fingerprint
+    rows = range(len(one.validation))
+    left, right = one.validation.__getitems__(rows)[0], two.validation.__getitems__(rows)[0]
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_preparing_draws_from_the_global_generator(task: Task, cache_dir: Path) -> None:
+    before = torch.get_rng_state()
+    data = task.prepare(seed=0, cache_dir=cache_dir)
+    data.collator(data.train.__getitems__([0, 1]))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_description_cannot_be_written_as_json(task: Task, cache_dir: Path) -> None:
+    description = task.prepare(seed=0, cache_dir=cache_dir).description
+    assert {"datasets", "source", "preprocessing", "train_rows", "validation_rows"} <= set(description)
+    assert json.loads(json.dumps(description, allow_nan=False)) == description
+
+
+def test_a_saved_student_does_not_load_as_the_task_expects(task: Task, cache_dir: Path, tmp_path: Path) -> None:
+    model = task.build_model(MODELS[task.head], task.prepare(seed=0, cache_dir=cache_dir))
+    model.save_pretrained(tmp_path)
+    loaded = task.auto_class().from_pretrained(tmp_path)
+    assert type(loaded) is type(model)
+    assert type(loaded) is not AutoModel
+
+
+def test_a_field_is_not_explained(task: Task) -> None:
+    assert all(field.metadata.get("help") for field in fields(task))
+    assert from_mapping(type(task), to_mapping(task)) == task
+
+
+def test_an_unknown_task_gives_no_hint() -> None:
+    with pytest.raises(ValueError, match="mean 'parity'"):
+        TASKS.get("party")
