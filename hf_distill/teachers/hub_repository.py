@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -22,12 +23,14 @@ from huggingface_hub.utils import tqdm
 
 from hf_distill.teachers.checkpoint_files import whole_checkpoint_problem
 from hf_distill.teachers.revision_spec import COMMIT, Revision, those_that_exist
-from hf_distill.teachers.weight_files import is_plain_name
+from hf_distill.teachers.weight_files import file_sha256, is_plain_name, weight_files
 
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 _FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py")
+OFFLINE = "offline mode is on"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TOO_MANY_REQUESTS = 429
 
 
@@ -50,8 +53,11 @@ class ModelRepository:
 
     @cached_property
     def names(self) -> list[str]:
-        """Branches and tags; of the cache, those that were once asked for."""
-        refs = self._ask(lambda: self._api.list_repo_refs(self.source))
+        """Branches and tags; of the cache, those that were once asked for.
+
+        A Hub that answers with an error is no reason to go by the cache: a pattern would match a part of the sequence.
+        """
+        refs = self._ask(lambda: self._api.list_repo_refs(self.source), cache_on_error=False)
         if refs is None:
             return self._cached_names()
         names = list(dict.fromkeys(ref.name for ref in [*refs.branches, *refs.tags]))
@@ -108,7 +114,7 @@ class ModelRepository:
         # It also notes the commit in the cache's refs/, where the next start finds it offline.
         return self._api.resolve_revision(self.source, revision=name, cache_dir=self.cache_dir).resolved
 
-    def _ask(self, question: Callable[[], Answer]) -> Answer | None:
+    def _ask(self, question: Callable[[], Answer], *, cache_on_error: bool = True) -> Answer | None:
         """Return the Hub's answer, or None where the cache has to answer.
 
         The client's error texts may quote requests, so that ours name the status only and drop the cause.
@@ -121,18 +127,18 @@ class ModelRepository:
             raise
         except HfHubHTTPError as error:
             status = error.response.status_code
-            if status < 500 and status != _TOO_MANY_REQUESTS:
-                raise ValueError(refusal(self.source, status)) from None
+            if not (cache_on_error and is_passing(status)):
+                raise refusal(self.source, status) from None
             self._give_up(f"it answered {status}")
         except (OfflineModeIsEnabled, HTTPError, RevisionResolutionError) as error:
             reason = error.__cause__ or error
-            offline = isinstance(reason, OfflineModeIsEnabled)
-            self._give_up("offline mode is on" if offline else type(reason).__name__)
+            self._give_up(OFFLINE if isinstance(reason, OfflineModeIsEnabled) else type(reason).__name__)
         return None
 
     def _give_up(self, reason: str) -> None:
         self.unreachable = reason
-        logger.info("The Hub cannot be reached for %s (%s); its cached revisions are used", self.source, reason)
+        level = logging.INFO if reason == OFFLINE else logging.WARNING
+        logger.log(level, "The Hub cannot be reached for %s (%s); only what is cached is seen", self.source, reason)
 
     def _cached_names(self) -> list[str]:
         refs = self._storage / "refs"
@@ -156,13 +162,17 @@ def download(
     """Return the folder of a pinned Hub revision in the cache, after downloading what it lacks.
 
     Raises:
-        ValueError: It is neither in the cache nor to be had from the Hub, or what arrived is not whole.
+        ValueError: Offline mode is on and the cache lacks it, the Hub refuses it, or what arrived is not whole or not
+            what the Hub announced.
+        ConnectionError: The Hub cannot be reached, or the connection broke. Another try resumes the download.
     """
     repository = ModelRepository(revision.source, token=token, cache_dir=cache_dir)
     inside = f"{revision.subfolder}/" if revision.subfolder else ""
     patterns = [*_FILES, *(["*.bin"] if allow_pickled_weights else [])]
+    folder = repository.snapshot(revision.commit) / inside
+    was_whole = whole_checkpoint_problem(folder, allow_pickled_weights=allow_pickled_weights) is None
     try:
-        snapshot = snapshot_download(
+        snapshot_download(
             revision.source,
             revision=revision.commit,
             token=token,
@@ -173,18 +183,41 @@ def download(
             tqdm_class=tqdm if show_progress else Silent,
         )
     except HfHubHTTPError as error:
-        raise ValueError(refusal(revision.source, error.response.status_code)) from None
-    except LocalEntryNotFoundError:
-        raise ValueError(
-            f"{revision} is not whole in the cache and the Hub cannot be reached. Download it while online: "
-            f"{repository.download_command(revision.commit, revision.subfolder)}"
-        ) from None
-    folder = Path(snapshot, revision.subfolder or "")
+        raise refusal(revision.source, error.response.status_code) from None
+    except LocalEntryNotFoundError as error:
+        offline = isinstance(error.__cause__, OfflineModeIsEnabled)
+        kind, why = (ValueError, OFFLINE) if offline else (ConnectionError, "the Hub cannot be reached")
+        command = repository.download_command(revision.commit, revision.subfolder)
+        raise kind(f"{revision} is not whole in the cache and {why}. Download it while online: {command}") from None
+    except HTTPError as error:
+        reason = type(error).__name__
+        raise ConnectionError(f"the download of {revision} broke off ({reason}); the next start resumes it") from None
     problem = whole_checkpoint_problem(folder, allow_pickled_weights=allow_pickled_weights)
     if problem:
         command = repository.download_command(revision.commit, revision.subfolder, force=True)
         raise ValueError(f"{revision} in {folder} is not usable: {problem}. To download it anew: {command}")
+    if not was_whole:
+        drop_altered_files(folder)
     return folder
+
+
+def drop_altered_files(folder: Path) -> None:
+    """Compare weights that just arrived with the hash that the Hub announced, which names their file in the cache.
+
+    The client itself compares sizes only. Where the cache has no links (Windows), nothing can be compared.
+
+    Raises:
+        ValueError: A file has another content; it was removed from the cache, so that no later start trusts it.
+    """
+    for path in weight_files(folder):
+        stored = path.resolve()
+        if stored != path and _SHA256.fullmatch(stored.name) and file_sha256(stored) != stored.name:
+            path.unlink()
+            stored.unlink()
+            raise ValueError(
+                f"{path.name} arrived in {folder} with another content than the Hub announced, SHA-256 {stored.name}; "
+                "it was removed from the cache, start again to download it anew"
+            )
 
 
 class Silent(tqdm):
@@ -194,11 +227,23 @@ class Silent(tqdm):
         super().__init__(*args, **{**kwargs, "disable": True})
 
 
-def refusal(source: str, status: int) -> str:
-    """Return what a refusing answer of the Hub means; the answer itself might quote the request."""
+def is_passing(status: int) -> bool:
+    """Whether an answer's status means that the same request may succeed later."""
+    return status >= 500 or status == _TOO_MANY_REQUESTS
+
+
+def refusal(source: str, status: int) -> Exception:
+    """Return the error for a refusing answer of the Hub, whose own text might quote the request.
+
+    A ConnectionError is worth another try, a ValueError needs another request.
+    """
+    if is_passing(status):
+        return ConnectionError(
+            f"model {source}: the Hub answered {status}; try again later, or set HF_HUB_OFFLINE=1 to use the cache"
+        )
     if status in (401, 403, 404):
-        return (
+        return ValueError(
             f"model {source}: the Hub answered {status}. It does not exist, is private or gated, or the token is not "
             "valid for it; log in with `hf auth login` or give a token that may read it"
         )
-    return f"model {source}: the Hub answered {status}; try again later"
+    return ValueError(f"model {source}: the Hub answered {status}, which this version of hf_distill does not expect")

@@ -104,6 +104,15 @@ def weights_hash(folder: str | Path) -> str:
     return _hash_of(weight_files(folder))
 
 
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of one file's bytes, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def weight_map(index: Path) -> dict[str, str]:
     """Return tensor name -> shard of an index file.
 
@@ -151,9 +160,5 @@ def _content_files(folder: Path) -> list[Path]:
 def _hash_of(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
-        content = hashlib.sha256()
-        with open(path, "rb") as stream:
-            while block := stream.read(_BLOCK):
-                content.update(block)
-        digest.update(f"{path.name}\0{content.hexdigest()}\n".encode())
+        digest.update(f"{path.name}\0{file_sha256(path)}\n".encode())
     return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,252 @@
+"""Resolving and downloading from a Hub on loopback, with the real client, and what the network may do to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hub_client
+import pytest
+from hub_client import Caller
+from hub_server import Fault, HubServer
+from teacher_folders import save_pickled_teacher, save_teacher
+
+from hf_distill.teachers.hub_repository import ModelRepository, drop_altered_files, is_passing, refusal
+from hf_distill.teachers.weight_files import content_hash
+
+pytestmark = pytest.mark.hub
+TOKEN = "hf_SecretSecretSecretSecretSecret"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[HubServer]:
+    with HubServer(token=TOKEN) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
+    with hub_client.hub_client(server.url, tmp_path_factory.mktemp("home"), token=TOKEN) as call:
+        yield call
+
+
+@pytest.fixture
+def faults(server: HubServer) -> Iterator[list[Fault]]:
+    yield server.faults
+    server.faults.clear()
+
+
+@pytest.fixture
+def add(server: HubServer, request: pytest.FixtureRequest) -> Callable[..., str]:
+    """Put saved folders on branches of a model of this test's own; return its id."""
+    name = f"org/{re.sub('[^a-z0-9]+', '-', request.node.name[:60])}x"
+
+    def put(branches: dict[str, Path]) -> str:
+        for branch, folder in branches.items():
+            files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+            server.add(name, {path: file.read_bytes() for path, file in files.items()}, branch=branch)
+        return name
+
+    return put
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folders = [save_teacher(tmp_path_factory.mktemp("saved") / str(seed), seed=seed) for seed in range(3)]
+    for folder in folders:
+        (folder / "tokenizer.json").write_text("{}")
+        (folder / "optimizer.pt").write_bytes(b"not wanted")
+    return folders
+
+
+def test_pattern_is_pinned_and_downloaded_without_what_a_teacher_does_not_need(
+    client: Caller, server: HubServer, add: Callable[..., str], saved: list[Path]
+) -> None:
+    name = add({"step-300": saved[2], "step-20": saved[0], "kd/x": saved[1]})
+    found = client(hub_client.resolve, f"{name}@step-*,kd/x")
+    assert [(revision.name, revision.step) for revision in found] == [
+        ("step-20", 20),
+        ("step-300", 300),
+        ("kd/x", None),
+    ]
+    branches = server.store.get(name).branches
+    assert [revision.commit for revision in found] == [branches[name] for name in ("step-20", "step-300", "kd/x")]
+    assert all(revision.folder is None for revision in found)
+    for revision, source in zip(found, [saved[0], saved[2], saved[1]], strict=True):
+        folder = client(hub_client.folder, revision)
+        assert content_hash(folder) == content_hash(source)
+        assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
+    again = client(hub_client.resolve, f"{name}@step-*")
+    assert [revision.folder for revision in again] == [client(hub_client.folder, revision) for revision in found[:2]]
+
+
+def test_moved_branch_does_not_move_the_pin(
+    client: Caller, server: HubServer, add: Callable[..., str], saved: list[Path]
+) -> None:
+    [revision] = client(hub_client.resolve, add({"step-1": saved[0]}) + "@step-1")
+    add({"step-1": saved[1]})
+    assert content_hash(client(hub_client.folder, revision)) == content_hash(saved[0])
+    [moved] = client(hub_client.resolve, f"{revision.source}@step-1")
+    assert moved.commit != revision.commit
+    [by_commit] = client(hub_client.resolve, f"{revision.source}@{revision.commit}")
+    assert by_commit.commit == revision.commit
+
+
+def test_missing_revision_lists_those_that_exist(client: Caller, add: Callable[..., str], saved: list[Path]) -> None:
+    name = add({f"step{step}": saved[0] for step in (100, 200, 300)})
+    with pytest.raises(ValueError, match=r"no revision 'step210'\. Revisions it has: step200, step300, step100"):
+        client(hub_client.resolve, f"{name}@step100,step210")
+    with pytest.raises(ValueError, match=r"no branch or tag of .* matches 'epoch\*'"):
+        client(hub_client.resolve, f"{name}@epoch*")
+    with pytest.raises(ValueError, match=f"has no revision '{'0' * 40}'"):
+        client(hub_client.resolve, f"{name}@{'0' * 40}")
+
+
+def test_sub_folder_is_downloaded_alone(
+    client: Caller, add: Callable[..., str], saved: list[Path], tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    for step in (20, 100):
+        save_teacher(root / f"checkpoint-{step}", seed=step)
+    found = client(hub_client.resolve, add({"main": root}) + ":checkpoint-*")
+    assert [revision.name for revision in found] == ["checkpoint-20", "checkpoint-100"]
+    folder = client(hub_client.folder, found[1])
+    assert content_hash(folder) == content_hash(root / "checkpoint-100")
+    assert [path.name for path in folder.parent.iterdir()] == ["checkpoint-100"]
+
+
+def test_model_at_the_root_does_not_bring_its_checkpoints(
+    client: Caller, add: Callable[..., str], tmp_path: Path
+) -> None:
+    save_teacher(tmp_path / "root")
+    save_teacher(tmp_path / "root" / "checkpoint-5")
+    folder = client(hub_client.folder, client(hub_client.resolve, add({"main": tmp_path / "root"}))[0])
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_pickled_repository_is_refused_before_its_weights_are_downloaded(
+    client: Caller, server: HubServer, add: Callable[..., str], tmp_path: Path
+) -> None:
+    name = add({"main": save_pickled_teacher(tmp_path / "old")})
+    with pytest.raises(ValueError, match="allow_pickled_weights"):
+        client(hub_client.resolve, name)
+    assert not [request for request in server.requests if f"{name}/resolve" in request]
+    [revision] = client(hub_client.resolve, name, allow_pickled_weights=True)
+    folder = client(hub_client.folder, revision, allow_pickled_weights=True)
+    assert (folder / "pytorch_model.bin").is_file()
+
+
+@pytest.mark.parametrize("token", ["hf_ExpiredExpiredExpiredExpired", False])
+def test_refused_token_is_told_without_the_token(
+    token: str | bool, client: Caller, add: Callable[..., str], saved: list[Path]
+) -> None:
+    with pytest.raises(ValueError, match=r"the Hub answered 401.*hf auth login") as caught:
+        client(hub_client.resolve, add({"step1": saved[0]}) + "@step*", token=token)
+    assert "Expired" not in f"{caught.value!r} {caught.value.__cause__!r}"
+    assert "Secret" not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
+def test_missing_model_is_told(client: Caller) -> None:
+    with pytest.raises(ValueError, match=r"model org/none: the Hub answered 404\. It does not exist, is private"):
+        client(hub_client.resolve, "org/none")
+
+
+@pytest.mark.parametrize("status", [500, 429])
+def test_failing_hub_never_shortens_a_sequence_to_what_is_cached(
+    status: int, client: Caller, add: Callable[..., str], saved: list[Path], faults: list[Fault]
+) -> None:
+    name = add({"step1": saved[0]})
+    client(hub_client.folder, client(hub_client.resolve, f"{name}@step1")[0])
+    add({"step2": saved[1]})
+    faults.append(Fault(f"{name}/refs", status=status))
+    with pytest.raises(ConnectionError, match=f"the Hub answered {status}"):
+        client(hub_client.resolve, f"{name}@step*")
+    assert len(client(hub_client.resolve, f"{name}@step*")) == 2
+
+
+def test_connection_cut_mid_file_is_resumed(
+    client: Caller, add: Callable[..., str], saved: list[Path], faults: list[Fault]
+) -> None:
+    [revision] = client(hub_client.resolve, add({"main": saved[0]}))
+    faults.append(Fault(r"GET .*/resolve/.*model\.safetensors", cut_at=3000))
+    assert content_hash(client(hub_client.folder, revision)) == content_hash(saved[0])
+    assert faults[0].times == 0
+
+
+def test_truncated_file_is_refused_and_the_next_try_succeeds(
+    client: Caller, add: Callable[..., str], saved: list[Path], faults: list[Fault]
+) -> None:
+    [revision] = client(hub_client.resolve, add({"main": saved[0]}))
+    faults.append(Fault(r"GET .*/resolve/.*model\.safetensors", change=lambda content: content[:2000]))
+    with pytest.raises(OSError, match="should be of size"):
+        client(hub_client.folder, revision)
+    assert content_hash(client(hub_client.folder, revision)) == content_hash(saved[0])
+
+
+def test_altered_file_of_the_right_size_is_refused_and_the_next_try_succeeds(
+    client: Caller, add: Callable[..., str], tmp_path: Path, faults: list[Fault]
+) -> None:
+    folder = save_teacher(tmp_path / "own", seed=123)
+    [revision] = client(hub_client.resolve, add({"main": folder}))
+    faults.append(Fault(r"GET .*/resolve/.*model\.safetensors", change=lambda content: content[:-4] + b"evil"))
+    with pytest.raises(ValueError, match="another content than the Hub announced"):
+        client(hub_client.folder, revision)
+    assert content_hash(client(hub_client.folder, revision)) == content_hash(folder)
+
+
+def test_failing_download_can_be_tried_again(
+    client: Caller, add: Callable[..., str], saved: list[Path], faults: list[Fault]
+) -> None:
+    [revision] = client(hub_client.resolve, add({"main": saved[1]}))
+    faults += [Fault(r"/tree/", status=503), Fault(r"GET .*/resolve/.*model\.safetensors", status=500)]
+    with pytest.raises(ConnectionError, match="the Hub answered 500"):
+        client(hub_client.folder, revision)
+    assert [fault.times for fault in faults] == [0, 0]
+    assert content_hash(client(hub_client.folder, revision)) == content_hash(saved[1])
+
+
+def test_name_that_leads_out_of_the_cache_is_refused(
+    client: Caller, server: HubServer, add: Callable[..., str], saved: list[Path]
+) -> None:
+    name = add({"step1": saved[0]})
+    repository = server.store.get(name)
+    repository.branches["../../../step2"] = repository.branches["step1"]
+    with pytest.raises(ValueError, match="not a legal name"):
+        client(hub_client.resolve, f"{name}@*step*")
+
+
+def test_unreachable_hub_leaves_what_is_cached_usable(saved: list[Path], tmp_path: Path) -> None:
+    with HubServer() as server:
+        for branch, folder in (("step1", saved[0]), ("step2", saved[1])):
+            files = {path.name: path.read_bytes() for path in folder.iterdir()}
+            server.add("org/model", files, branch=branch)
+        with hub_client.hub_client(server.url, tmp_path) as client:
+            for revision in client(hub_client.resolve, "org/model@step*"):
+                client(hub_client.folder, revision)
+    with hub_client.hub_client(server.url, tmp_path) as client:
+        found = client(hub_client.resolve, "org/model@step*")
+        assert [content_hash(client(hub_client.folder, revision)) for revision in found] == [
+            content_hash(folder) for folder in saved[:2]
+        ]
+        with pytest.raises(ValueError, match=r"'step3' .*ConnectError.*hf download org/model --revision step3"):
+            client(hub_client.resolve, "org/model@step3")
+
+
+def test_command_names_all_that_it_needs(tmp_path: Path) -> None:
+    repository = ModelRepository("org/model", cache_dir=tmp_path)
+    assert repository.download_command("step1", "sub", force=True) == (
+        f'hf download org/model --revision step1 --include "sub/*" --cache-dir {tmp_path} --force-download'
+    )
+
+
+def test_only_passing_refusals_are_connection_errors() -> None:
+    assert [is_passing(status) for status in (500, 503, 429, 400, 401, 404)] == [True] * 3 + [False] * 3
+    assert isinstance(refusal("org/m", 502), ConnectionError)
+    assert isinstance(refusal("org/m", 418), ValueError)
+
+
+def test_folder_without_links_is_left_alone(saved: list[Path]) -> None:
+    before = content_hash(saved[0])
+    drop_altered_files(saved[0])
+    assert content_hash(saved[0]) == before
