@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,9 @@ def check_recipe(recipe: Recipe) -> None:
     from hf_distill.pipeline.workspace import Workspace
 
     cells = cells_of(recipe)
-    check_before_training(recipe, task_of(recipe), Workspace(Path(recipe.output_dir)), cells)
+    Workspace(Path(recipe.output_dir)).claim(recipe, write=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        check_before_training(recipe, task_of(recipe), Workspace(Path(scratch)), cells)
     table = Table("student", "seed", "curriculum", box=None, pad_edge=False)
     for cell in cells:
         table.add_row(cell.label, str(cell.seed), ", ".join(f"{k}={v}" for k, v in cell.curriculum.items()))

@@ -10,6 +10,7 @@ from hf_distill.atomic import atomic_write_text
 from hf_distill.recipe import Recipe
 
 RECIPE_FILE = "recipe.yaml"
+OWN_FOLDERS = frozenset({"cache", "teacher", "students"})
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ class Workspace:
                 )
             if same:
                 return True
-        elif self.root.exists() and any(self.root.iterdir()):
+        elif self.root.exists() and (
+            self.holds_training() or any(e.name not in OWN_FOLDERS for e in self.root.iterdir())
+        ):
             raise ValueError(
                 f"{self.root} exists and is not empty, but holds no hf_distill run; choose another folder with "
                 "--set output_dir=..."
