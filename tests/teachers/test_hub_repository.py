@@ -216,6 +216,7 @@ def test_name_that_leads_out_of_the_cache_is_refused(
         client(hub_client.resolve, f"{name}@*step*")
 
 
+@pytest.mark.slow
 def test_unreachable_hub_leaves_what_is_cached_usable(saved: list[Path], tmp_path: Path) -> None:
     with HubServer() as server:
         for branch, folder in (("step1", saved[0]), ("step2", saved[1])):
