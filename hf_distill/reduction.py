@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hf_distill.signals import IGNORE_INDEX, Head
+from hf_distill.signals import Head, counted_positions
 
 Unit = Literal["label", "token", "example", "batch"]
 
@@ -22,14 +22,17 @@ UNITS: tuple[Unit, ...] = ("label", "token", "example", "batch")
 def count_items(batches: Iterable[Mapping[str, Any]], head: Head) -> Tensor:
     """Count the items of an accumulation window on this rank, in the order of `UNITS`, without leaving the device.
 
-    *label*: positions (or examples) whose label is not -100, after the next-token shift; all attended positions where
-    there are no labels. *token*: attended positions. *example*: rows of the batch. *batch*: micro-batches.
+    *label*: what `counted_positions` counts. *token*: attended positions. *example*: rows of the batch. *batch*:
+    micro-batches.
 
     Args:
         batches: The micro-batches of the window.
         head: The kind of head.
 
     Shapes: returns (4,) int64.
+
+    Raises:
+        ValueError: As in `counted_positions`.
     """
     counted = [_count_batch(batch, head) for batch in batches]
     return torch.stack(counted).sum(0) if counted else torch.zeros(len(UNITS), dtype=torch.int64)
@@ -38,15 +41,9 @@ def count_items(batches: Iterable[Mapping[str, Any]], head: Head) -> Tensor:
 def _count_batch(batch: Mapping[str, Any], head: Head) -> Tensor:
     first = next(value for value in batch.values() if isinstance(value, Tensor))
     examples, device = first.shape[0], first.device
-    labels, attended = batch.get("labels"), batch.get("attention_mask")
+    counted, attended = counted_positions(head, batch), batch.get("attention_mask")
+    labelled = counted.sum() if counted is not None else examples
     tokens = attended.sum() if attended is not None else examples * (first.shape[1] if first.dim() > 1 else 1)
-    shift = head == "causal_lm"
-    if head == "regression" or (labels is None and head == "classification"):
-        labelled = examples
-    elif labels is not None:
-        labelled = ((labels[:, 1:] if shift else labels) != IGNORE_INDEX).sum()
-    else:
-        labelled = attended[:, 1:].sum() if shift and attended is not None else tokens
     counts = [torch.as_tensor(count, device=device, dtype=torch.int64) for count in (labelled, tokens, examples, 1)]
     return torch.stack(counts)
 

@@ -76,36 +76,58 @@ class Signals:
 
 
 def select_rows(head: Head, inputs: Mapping[str, Any]) -> Rows:
-    """Decide which positions of a batch count, once for student, teacher and labels.
+    """Select the positions of a batch that count, once for student, teacher and labels.
 
-    A position counts where its label is not -100; without labels every attended position counts. Causal language
-    models predict the next token: position t is compared with label t + 1, so that an EOS label is a trained token
-    even where its id is also the padding id (only -100 masks).
+    Causal language models predict the next token: position t is compared with label t + 1.
+
+    Raises:
+        ValueError: As in `counted_positions`.
+    """
+    mask, labels = counted_positions(head, inputs), inputs.get("labels")
+    shift = head == "causal_lm"
+    if mask is None or labels is None:
+        return Rows(mask, labels, shift)
+    return Rows(mask, (labels[:, 1:] if shift else labels)[mask], shift)
+
+
+def counted_positions(head: Head, inputs: Mapping[str, Any]) -> Tensor | None:
+    """Return which positions of a batch count, after the next-token shift; None where every example does.
+
+    A position counts where its label is not -100, so that an EOS label is a trained token even where its id is also
+    the padding id; without labels every attended position counts. A causal language model is not asked for the first
+    token of a text: right-padded it has no position to be predicted from, left-padded only padding.
 
     Args:
         head: The kind of head.
         inputs: The batch, with `labels` and, for token heads without labels, `attention_mask`.
 
+    Shapes: (B,) for classes, (B, T) for masked and (B, T - 1) for causal language models.
+
     Raises:
-        ValueError: A token head's batch has neither labels nor an attention mask.
+        ValueError: A token head's batch has neither labels nor an attention mask, or an example several classes.
     """
-    labels = inputs.get("labels")
-    shift = head == "causal_lm"
-    if head == "regression":
-        return Rows(None, labels, shift=False)
+    labels, attended = inputs.get("labels"), inputs.get("attention_mask")
+    if head == "regression" or (head == "classification" and labels is None):
+        return None
     if labels is not None:
-        labels = labels[:, 1:] if shift else labels
-        mask = labels != IGNORE_INDEX
-        return Rows(mask, labels[mask], shift)
-    if head == "classification":
-        return Rows(None, None, shift=False)
-    attended = inputs.get("attention_mask")
-    if attended is None:
+        if head == "classification" and labels.dim() != 1:
+            raise ValueError(
+                f"a classification batch has one class an example, but its labels have shape {tuple(labels.shape)}; "
+                "problems with several labels an example are not supported"
+            )
+        counts = labels != IGNORE_INDEX
+    elif attended is not None:
+        counts = attended.bool()
+    else:
         raise ValueError(
             f"a {head} batch needs `labels` or an `attention_mask` to say which positions count, got the keys "
             f"{sorted(inputs)}; use a collator that adds labels (DataCollatorForLanguageModeling)"
         )
-    return Rows((attended[:, 1:] if shift else attended).bool(), None, shift)
+    if head != "causal_lm":
+        return counts
+    if attended is None or attended.dim() != 2:
+        return counts[:, 1:]
+    return counts[:, 1:] & (attended.cumsum(-1)[:, :-1] > 0)
 
 
 def with_position_ids(inputs: dict[str, Any]) -> dict[str, Any]:
