@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -16,25 +15,60 @@ PROBE = "The quick brown fox, naïve café №5 — 12,345.67 (don't) ☃\n  def
 """Text on which two tokenizers that differ in normalisation or merging give different ids."""
 
 
-def head_of(model: torch.nn.Module) -> Head:
+def head_of(model: PreTrainedModel) -> Head:
     """Return the kind of head of a transformers model, from its class and configuration.
 
     Raises:
-        ValueError: The class is no sequence-classification, masked-LM or causal-LM model.
+        ValueError: The class is no sequence-classification, masked-LM or causal-LM model, or one with several labels
+            an example.
     """
     name = type(model).__name__
+    heads = _heads_named(name, model.config)
+    if not heads:
+        raise ValueError(
+            f"cannot tell the head of {name}; set `head` to classification, regression, masked_lm or causal_lm, or "
+            "use one of transformers' AutoModelForSequenceClassification / ForMaskedLM / ForCausalLM classes"
+        )
+    if heads[0] == "classification" and model.config.problem_type == "multi_label_classification":
+        raise ValueError(
+            f"{name} has problem_type='multi_label_classification'; several labels an example are not supported"
+        )
+    return heads[0]
+
+
+def check_teacher_head(head: Head, architecture: str, config: PreTrainedConfig) -> None:
+    """Refuse a teacher whose class has another head than the student: its logits would mean something else.
+
+    A class that nobody knows is accepted.
+
+    Args:
+        head: The student's.
+        architecture: Name of the teacher's class.
+        config: The teacher's.
+
+    Raises:
+        ValueError: The heads differ.
+    """
+    heads = _heads_named(architecture, config)
+    if heads and head not in heads:
+        raise ValueError(
+            f"the student has a {head} head and the teacher, {architecture}, a {heads[0]} head; distillation compares "
+            f"their logits one by one. Use a teacher with a {head} head"
+        )
+
+
+def _heads_named(name: str, config: PreTrainedConfig) -> list[Head]:
+    heads: list[Head] = []
     if name in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values() or name.endswith("ForSequenceClassification"):
-        config = model.config
         single = config.num_labels == 1 and config.problem_type is None
-        return "regression" if config.problem_type == "regression" or single else "classification"
-    if name in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values() or name.endswith("ForMaskedLM"):
-        return "masked_lm"
+        heads.append("regression" if config.problem_type == "regression" or single else "classification")
+    # transformers counts some encoder-decoders (BART) among the masked language models.
+    masked = name in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values() and not name.endswith("ForConditionalGeneration")
+    if masked or name.endswith("ForMaskedLM"):
+        heads.append("masked_lm")
     if name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() or name.endswith("ForCausalLM"):
-        return "causal_lm"
-    raise ValueError(
-        f"cannot tell the head of {name}; set `head` to classification, regression, masked_lm or causal_lm, or use "
-        "one of transformers' AutoModelForSequenceClassification / ForMaskedLM / ForCausalLM classes"
-    )
+        heads.append("causal_lm")
+    return heads
 
 
 def check_labels(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
@@ -79,12 +113,20 @@ def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokeni
         if conflict is not None or both:
             example = f"token {conflict!r}" if conflict is not None else f"id {min(both)}"
             raise ValueError(
-                f"student and teacher have different tokenizers ({len(ours)} and {len(theirs)} tokens; {example} means "
-                "different things); token-by-token distillation needs one tokenizer. Use the teacher's for the student"
+                f"student and teacher have different tokenizers ({len(ours)} and {len(theirs)} tokens; {example} "
+                "means different things); token-by-token distillation needs one tokenizer. Use the teacher's for the "
+                "student"
             )
         first_unshared = min(unshared)
-    ids = (student(PROBE, add_special_tokens=False)["input_ids"], teacher(PROBE, add_special_tokens=False)["input_ids"])
-    if ids[0] != ids[1]:
+        shared = {ours[token] for token in ours.keys() & theirs.keys()}
+        if shared and max(shared) > first_unshared:
+            raise ValueError(
+                f"student and teacher tokenizers share ids up to {max(shared)}, but only one of them has a token for "
+                f"id {first_unshared}; one may extend the other only after its last id. Use the teacher's tokenizer "
+                "for the student"
+            )
+    our_ids, their_ids = (side(PROBE, add_special_tokens=False)["input_ids"] for side in (student, teacher))
+    if our_ids != their_ids:
         raise ValueError(
             "student and teacher tokenizers have one vocabulary but split text differently (normalisation or merges); "
             "use the teacher's tokenizer for the student"
@@ -108,7 +150,7 @@ def shared_width(
         ValueError: Labels or tokenizers differ, or nothing says whether different widths are one vocabulary.
     """
     known = student_tokenizer is not None and teacher_tokenizer is not None
-    first_unshared = check_tokenizers(student_tokenizer, teacher_tokenizer) if known else None  # type: ignore[arg-type]
+    first_unshared = check_tokenizers(student_tokenizer, teacher_tokenizer) if known else None
     if student_tokenizer is not None and teacher.get_text_config().vocab_size is not None:
         highest = max(student_tokenizer.get_vocab().values())
         if highest >= teacher.get_text_config().vocab_size:

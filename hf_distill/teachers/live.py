@@ -8,8 +8,9 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from hf_distill.compatibility import check_teacher_head
 from hf_distill.signals import Head
-from hf_distill.teachers.base import TeacherSource, freeze
+from hf_distill.teachers.base import TeacherSource, freeze, unwrapped
 from hf_distill.teachers.revisions import Revision
 
 
@@ -31,7 +32,12 @@ class LiveTeacher(TeacherSource):
         self.revisions = [Revision(name="final", step=None, source=name, revision=None, commit=commit, folder=None)]
 
     def attach(self, *, head: Head, accelerator: Accelerator | None) -> None:
-        """Place the model on the accelerator's device."""
+        """Place the model on the accelerator's device.
+
+        Raises:
+            ValueError: The model has another head.
+        """
+        check_teacher_head(head, type(unwrapped(self._model)).__name__, self._config)
         if accelerator is not None:
             self._model = accelerator.prepare_model(self._model, evaluation_mode=True)
 

@@ -24,6 +24,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from hf_distill.compatibility import check_teacher_head
 from hf_distill.signals import Head
 from hf_distill.teachers.base import TeacherSource, freeze, unwrapped
 from hf_distill.teachers.checkpoint_files import has_tokenizer
@@ -85,7 +86,13 @@ class TeacherSequence(TeacherSource):
         self._cache_dir = cache_dir
 
     def attach(self, *, head: Head, accelerator: Accelerator | None) -> None:
-        """Remember the head and who places the model; nothing is loaded before the first `enter`."""
+        """Remember the head and who places the model; no weights are loaded before the first `enter`.
+
+        Raises:
+            ValueError: The final revision was saved with another head.
+        """
+        for architecture in self.config.architectures or []:
+            check_teacher_head(head, architecture, self.config)
         self._head = head
         self._accelerator = accelerator
 
