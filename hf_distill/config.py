@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from transformers import TrainingArguments
+
+from hf_distill.signals import Head
 
 AtSwitch = Literal["continue", "reset_optimizer", "restart"]
 
@@ -42,9 +44,9 @@ class ProgressiveDistillConfig(TrainingArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.at_switch not in ("continue", "reset_optimizer", "restart"):
-            raise ValueError(
-                f"at_switch must be `continue`, `reset_optimizer` or `restart`, got {self.at_switch!r}"
-            )
+            raise ValueError(f"at_switch must be `continue`, `reset_optimizer` or `restart`, got {self.at_switch!r}")
+        if self.head is not None and self.head not in get_args(Head):
+            raise ValueError(f"head must be one of {', '.join(get_args(Head))} or null, got {self.head!r}")
         if self.use_liger_kernel:
             raise ValueError(
                 "use_liger_kernel replaces the head's loss and drops the logits that distillation compares; leave it "

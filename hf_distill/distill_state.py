@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_distill.atomic import atomic_write_json
+from hf_distill.atomic import atomic_write_json, json_ready
 
 STATE_NAME = "distill_state.json"
 
@@ -48,30 +48,33 @@ class DistillState:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise ValueError(
-                f"{folder} has no {STATE_NAME}: it was not written by ProgressiveDistillTrainer, or only in part. Resume "
-                "from another checkpoint, or start from its weights as a new student"
+                f"{folder} has no {STATE_NAME}: it was not written by ProgressiveDistillTrainer, or only in part. "
+                "Resume from another checkpoint, or start from its weights as a new student"
             ) from None
-        except (json.JSONDecodeError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise ValueError(f"{path} cannot be read ({error}); resume from another checkpoint") from error
 
-    def check_same_run(self, curriculum: dict[str, Any], revisions: list[dict[str, Any]], *, folder: str | Path) -> None:
+    def check_same_run(
+        self, curriculum: dict[str, Any], revisions: list[dict[str, Any]], *, folder: str | Path
+    ) -> None:
         """Refuse to resume with another curriculum or another teacher.
 
         Raises:
             ValueError: The curriculum differs, or a revision now resolves to another commit; both are named.
         """
-        if self.curriculum != curriculum:
+        # The file has lists where a caller may have written tuples.
+        if json_ready(self.curriculum) != json_ready(curriculum):
             raise ValueError(
                 f"{folder} was trained with the curriculum {self.curriculum}, this run has {curriculum}; resume with "
                 "the same curriculum or start a new run in another output_dir"
             )
         if len(self.revisions) != len(revisions):
-            before, now = ([r["name"] for r in side] for side in (self.revisions, revisions))
-            raise ValueError(f"{folder} was trained with the teacher revisions {before}, now they are {now}")
+            names, names_now = ([revision["name"] for revision in side] for side in (self.revisions, revisions))
+            raise ValueError(f"{folder} was trained with the teacher revisions {names}, now they are {names_now}")
         for before, now in zip(self.revisions, revisions, strict=True):
             if before["commit"] != now["commit"]:
                 raise ValueError(
                     f"teacher revision {before['name']!r} of {before['source']} has moved: {folder} was trained with "
-                    f"{before['commit']}, it now resolves to {now['commit']}. Pin the old commit to resume, or start a "
-                    "new run"
+                    f"{before['commit']}, it now resolves to {now['commit']}. Pin the old commit to resume, or start "
+                    "a new run"
                 )

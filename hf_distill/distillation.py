@@ -123,6 +123,7 @@ class Distillation:
         if self.plan.rule is not None:
             self.plan.switches = list(switches)
         self.enter_stage(step)
+        self._read_ahead(step)
 
     def stage_at(self, step: int) -> Stage:
         """Return the stage of an optimizer step.
@@ -150,10 +151,13 @@ class Distillation:
         stall = self.teacher.enter(stage.revision)
         if stall:
             self.log.stalls.append(stall)
-            assert self.plan is not None
-            following = self.plan.next_revision(step)
-            if following is not None:
-                self.teacher.read_ahead(following)
+            self._read_ahead(step)
+
+    def _read_ahead(self, step: int) -> None:
+        assert self.plan is not None
+        following = self.plan.next_revision(step)
+        if self.teacher is not None and following is not None:
+            self.teacher.read_ahead(following)
 
     def describe_step(self, step: int) -> dict[str, float]:
         """Return stage, teacher step, weights and temperatures of a step, under the names of the log."""

@@ -71,5 +71,3 @@ class LossLog:
             stop.synchronize()
             self.teacher_seconds += start.elapsed_time(stop) / 1000.0
         self._events = []
-
-

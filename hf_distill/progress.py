@@ -21,6 +21,13 @@ class StageProgressCallback(ProgressCallback):
         self._shown = ""
         self._postfix: dict[str, str] = {}
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Open a new bar, which shows nothing of an earlier training."""
+        self._shown, self._postfix = "", {}
+        super().on_train_begin(args, state, control, **kwargs)
+
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:

@@ -48,7 +48,7 @@ class Registry(Generic[Base]):
         Raises:
             ValueError: No such name; the message lists the known ones and the closest match.
         """
-        if name not in self._entries:
+        if not isinstance(name, str) or name not in self._entries:
             close = difflib.get_close_matches(str(name), self._entries, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"Unknown {self.kind} {name!r}.{hint} Known: {', '.join(self.names())}.")

@@ -63,7 +63,8 @@ def student_run(
 
 def stage_records(plan: Plan, trainer: ProgressiveDistillTrainer) -> list[StageRecord]:
     """Return the stages that were reached, with their steps and revisions."""
-    starts = [0, *plan.switches]
+    done = trainer.state.global_step
+    starts = [0, *(step for step in plan.switches if step < done)]
     records = []
     for index, start in enumerate(starts):
         stage = plan.stages[index]
@@ -72,7 +73,7 @@ def stage_records(plan: Plan, trainer: ProgressiveDistillTrainer) -> list[StageR
             StageRecord(
                 name=stage.name,
                 start=start,
-                end=starts[index + 1] if index + 1 < len(starts) else trainer.state.global_step,
+                end=starts[index + 1] if index + 1 < len(starts) else done,
                 revision=trainer.teacher.revisions[stage.revision].name if named else None,  # type: ignore[union-attr, index]
                 terms=[term.formula() for term in stage.terms],
             )

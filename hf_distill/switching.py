@@ -1,4 +1,4 @@
-"""What happens at the switch of a stage: the next revision, the optimizer, the learning-rate schedule, the log line."""
+"""What happens at the switch of a stage: the next revision, the optimizer and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CurriculumCallback(TrainerCallback):
         distillation = self.trainer.distillation
         assert distillation.plan is not None
         distillation.enter_stage(state.global_step)
-        if args.at_switch != "continue" and state.global_step in distillation.plan.switches:  # type: ignore[attr-defined]
+        if args.at_switch != "continue" and state.global_step in distillation.plan.switches:
             reset_optimizer(self.trainer.optimizer)
         self.trainer.distillation.log.step_begins()
 
@@ -100,7 +100,8 @@ def restarting_schedule(
         for length in lengths
     ]
     if not all(isinstance(schedule, LambdaLR) for schedule in schedules):
-        raise ValueError(f"at_switch: restart does not know the schedule {args.lr_scheduler_type}; use reset_optimizer")
+        name = args.lr_scheduler_type
+        raise ValueError(f"at_switch: restart does not know the schedule {name}; use reset_optimizer")
     factors = [schedule.lr_lambdas[0] for schedule in schedules]
 
     def factor(step: int) -> float:

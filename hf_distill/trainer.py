@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ class ProgressiveDistillTrainer(Trainer):
     """A Trainer whose student learns from a sequence of its teacher's checkpoints, or from one teacher, or labels.
 
     Example:
-
         >>> trainer = ProgressiveDistillTrainer(
         ...     model=student,
         ...     teacher="org/bert-teacher@step*",
@@ -50,6 +49,9 @@ class ProgressiveDistillTrainer(Trainer):
     # The loss is divided by the items of the whole accumulation window, so the Trainer must not divide again.
     loss_is_scaled_for_ga = True
 
+    lr_scheduler: Any
+    _signature_columns: Any
+
     def __init__(
         self,
         model: PreTrainedModel | None = None,
@@ -58,7 +60,8 @@ class ProgressiveDistillTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         args = args if args is not None else ProgressiveDistillConfig()
-        if kwargs.get("train_dataset") is not None and not len(kwargs["train_dataset"]):
+        train_dataset = kwargs.get("train_dataset")
+        if isinstance(train_dataset, Sized) and not len(train_dataset):
             raise ValueError("the training data set is empty; check the split, the filters and the block length")
         super().__init__(model=model, args=args, **kwargs)
         if args.n_gpu > 1:
@@ -67,6 +70,11 @@ class ProgressiveDistillTrainer(Trainer):
                 "back; start with `accelerate launch` or `torchrun`, or set CUDA_VISIBLE_DEVICES to one GPU"
             )
         student = unwrap_peft(self.model)
+        if teacher is not None and (teacher is self.model or teacher is student):
+            raise ValueError(
+                "student and teacher are one object, and freezing the teacher would freeze the student; pass a copy "
+                "(copy.deepcopy) as the teacher"
+            )
         self.distillation = Distillation(
             head=args.head or head_of(student),  # type: ignore[arg-type]
             curriculum=args.curriculum_spec(),
@@ -74,6 +82,11 @@ class ProgressiveDistillTrainer(Trainer):
             accelerator=self.accelerator,
             label_smoothing=args.label_smoothing_factor,
         )
+        if self.distillation.curriculum.needs_evaluation and args.eval_strategy == "no":
+            raise ValueError(
+                f"the curriculum {args.curriculum_spec()['name']!r} decides after each evaluation whether to move on, "
+                "but eval_strategy is 'no'; set eval_strategy and eval_steps, and pass an eval_dataset"
+            )
         tokenizer = self.processing_class if isinstance(self.processing_class, PreTrainedTokenizerBase) else None
         self.distillation.check_student(student.config, tokenizer)
         self._student_arguments = frozenset(inspect.signature(student.forward).parameters)
@@ -142,26 +155,29 @@ class ProgressiveDistillTrainer(Trainer):
         self._logged_step = self.state.global_step
         distillation, resumed = self.distillation, self._resumed
         distillation.log = LossLog(stalls=list(resumed.stalls) if resumed is not None else [])
-        if distillation.curriculum.needs_scores and distillation.chosen_revision is None:
-            distillation.chosen_revision = self._choose_revision()
+        self._resolve_auto()
         distillation.begin(
             step=self.state.global_step,
             max_steps=self.state.max_steps,
             switches=resumed.switches if resumed is not None else (),
         )
 
-    def _choose_revision(self) -> str:
+    def _resolve_auto(self) -> None:
         from hf_distill.analysis.revision_scores import choose_revision
 
+        if not self.distillation.curriculum.needs_scores or self.distillation.chosen_revision is not None:
+            return
         if self.eval_dataset is None:
             raise ValueError("revision `auto` scores the teacher's revisions on held-out data; pass an eval_dataset")
         assert self.teacher is not None
-        return choose_revision(self.teacher, self.get_eval_dataloader(), head=self.distillation.head)
+        batches = self.get_eval_dataloader()
+        self.distillation.chosen_revision = choose_revision(self.teacher, batches, head=self.distillation.head)
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """Set up the learning-rate schedule: one through all stages, or one a stage with `at_switch: restart`."""
         if self.args.at_switch != "restart" or self.lr_scheduler is not None:
             return super().create_scheduler(num_training_steps, optimizer)
+        self._resolve_auto()
         plan = self.distillation.make_plan(num_training_steps)
         self.lr_scheduler = restarting_schedule(self.args, optimizer or self.optimizer, plan, num_training_steps)
         self._created_lr_scheduler = True
@@ -258,6 +274,18 @@ def as_teacher(teacher: TeacherSource | PreTrainedModel | str | Path | list[str]
     return TeacherSequence(teacher)
 
 
-def unwrap_peft(model: torch.nn.Module) -> torch.nn.Module:
-    """Return the transformers model inside a PEFT wrapper, or the model itself."""
-    return model if isinstance(model, PreTrainedModel) else model.get_base_model()
+def unwrap_peft(model: Any) -> PreTrainedModel:
+    """Return the transformers model inside a PEFT wrapper, or the model itself.
+
+    Raises:
+        ValueError: Neither of them.
+    """
+    if isinstance(model, PreTrainedModel):
+        return model
+    try:
+        return model.get_base_model()
+    except AttributeError:
+        raise ValueError(
+            "the student must be a transformers PreTrainedModel or a PEFT model around one, got "
+            f"{type(model).__name__}"
+        ) from None

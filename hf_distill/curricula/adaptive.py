@@ -84,6 +84,11 @@ class Adaptive(Curriculum):
         """Whether `auto` is among the revisions."""
         return AUTO in (self.revisions or [])
 
+    @property
+    def needs_evaluation(self) -> bool:
+        """Whether the switches are decided after evaluations: always."""
+        return True
+
     def with_chosen(self, name: str) -> Adaptive:
         """Return the curriculum with the revision `name` in the place of `auto`."""
         return replace(self, revisions=[name if wanted == AUTO else wanted for wanted in self.revisions or []])
@@ -97,9 +102,7 @@ class Adaptive(Curriculum):
         final = final_stage(self, context)
         assert final.revision is not None
         order = chosen_revisions(self.revisions, context.revisions, final.revision, what="adaptive.revisions")
-        stages = [
-            Stage(name=context.revisions[index].name, terms=final.terms, revision=index) for index in order[:-1]
-        ]
+        stages = [Stage(name=context.revisions[index].name, terms=final.terms, revision=index) for index in order[:-1]]
         rule = Readiness(
             metric=self.metric,
             level=self.level,

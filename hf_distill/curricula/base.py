@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,11 @@ class Curriculum(ABC):
         """Whether a revision called `auto` must be chosen by scoring the teacher before planning."""
         return False
 
+    @property
+    def needs_evaluation(self) -> bool:
+        """Whether the switches are decided after evaluations."""
+        return False
+
     def with_chosen(self, name: str) -> Curriculum:
         """Return the curriculum with the revision `name` in the place of `auto`."""
         return self
@@ -63,6 +69,7 @@ class Curriculum(ABC):
         regression = context.head == "regression"
         specs = self.objectives or [{"name": "teacher_mean_squared_error" if regression else "forward_kl"}]
         mix = build_schedule(self.label_mix, path="curriculum.label_mix")
+        check_range(mix, 0.0, 1.0, path="curriculum.label_mix")
         mixed = not (isinstance(mix, Constant) and mix.level == 0.0)
         default_temperature = build_schedule(self.temperature, path="curriculum.temperature")
         terms = [
@@ -91,14 +98,15 @@ def label_terms(context: PlanContext, mix: Schedule | None = None) -> tuple[Term
     return (Term(name="labels", objective=objective, weight=Constant(level=1.0), label_mix=mix),)
 
 
-def _build_term(
-    spec: Mapping[str, Any], index: int, head: Head, temperature: Schedule, mix: Schedule | None
-) -> Term:
+def _build_term(spec: Mapping[str, Any], index: int, head: Head, temperature: Schedule, mix: Schedule | None) -> Term:
     path = f"curriculum.objectives[{index}]"
     fields = dict(spec)
     weight = build_schedule(fields.pop("weight", 1.0), path=f"{path}.weight")
     own = fields.pop("temperature", None)
     label = fields.pop("label", fields.get("name"))
+    if own is not None:
+        temperature = build_schedule(own, path=f"{path}.temperature")
+    check_range(temperature, 0.0, math.inf, path=f"{path}.temperature")
     objective = OBJECTIVES.build(fields, path=path)
     if head not in objective.heads:
         raise ValueError(
@@ -108,9 +116,21 @@ def _build_term(
         name=str(label),
         objective=objective,
         weight=weight,
-        temperature=temperature if own is None else build_schedule(own, path=f"{path}.temperature"),
+        temperature=temperature,
         label_mix=mix if objective.uses_teacher else None,
     )
+
+
+def check_range(schedule: Schedule, low: float, high: float, *, path: str) -> None:
+    """Refuse a schedule that leaves [low, high], looked at in 1 % steps of the run.
+
+    Raises:
+        ValueError: It does.
+    """
+    outside = [value for percent in range(101) if not low <= (value := schedule(percent / 100)) <= high]
+    if outside:
+        text = schedule.formula()
+        raise ValueError(f"{path}: must stay within [{low:g}, {high:g}], but {text} gives {outside[0]:g}")
 
 
 def stage_length(steps: int | None, share: float | None, max_steps: int, *, what: str) -> int:

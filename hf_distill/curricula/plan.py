@@ -84,7 +84,9 @@ class Stage:
 class SwitchRule(Protocol):
     """When an adaptive curriculum moves on."""
 
-    metric: str
+    @property
+    def metric(self) -> str:
+        """The held-out metric it looks at."""
 
     def due(self, history: Sequence[Mapping[str, float]], *, since: int, step: int) -> bool:
         """Return whether to switch at `step`, given held-out points and the step of the last switch."""

@@ -78,7 +78,7 @@ class NShot(Curriculum):
 
     def __post_init__(self) -> None:
         if self.interval is not None and self.steps is not None:
-            raise ValueError("n_shot: give either `interval` (the teacher's pace) or `steps` (a fixed length), not both")
+            raise ValueError("n_shot: give `interval` (the teacher's pace) or `steps` (a fixed length), not both")
         for name, number in (("interval", self.interval), ("steps", self.steps), ("speed", self.speed)):
             if number is not None and number <= 0:
                 raise ValueError(f"n_shot: `{name}` must be positive, got {number:g}")
@@ -115,7 +115,9 @@ class NShot(Curriculum):
         numbered = [(step, index) for step, index in zip(steps, order, strict=True) if step is not None]
         if any(step is None for step in steps[:-1]):
             names = ", ".join(context.revisions[i].name for i, s in zip(order, steps, strict=True) if s is None)
-            raise ValueError(f"n_shot: `interval` needs a step in every revision's name; none in: {names}. Use `steps`")
+            raise ValueError(f"n_shot: `interval` needs a step in each revision's name; none in: {names}. Use `steps`")
+        if not numbered:
+            return [(0, order[-1])]
         changes: list[tuple[int, int]] = []
         for block in range(-(-context.max_steps // self.interval)):
             asked = teacher_step(block * self.interval, interval=self.interval, speed=self.speed)

@@ -20,7 +20,7 @@ def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
         ValueError: The two have different numbers of outputs.
     """
     prediction, target = at_least_float32(prediction), at_least_float32(target)
-    target = target.reshape(target.shape[0], -1)
+    target = target.unsqueeze(-1) if target.dim() == 1 else target
     if prediction.shape != target.shape:
         raise ValueError(
             f"regression predictions have shape {tuple(prediction.shape)} but targets {tuple(target.shape)}; "

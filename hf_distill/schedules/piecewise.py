@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from hf_distill.schedules.base import SCHEDULES, Schedule
@@ -25,7 +26,7 @@ class Piecewise(Schedule):
         if not self.points or any(len(point) != 2 for point in self.points):
             raise ValueError(f"a piecewise schedule needs points [[progress, value], ...], got {self.points!r}")
         positions = [point[0] for point in self.points]
-        rising = all(a < b for a, b in zip(positions, positions[1:], strict=False))
+        rising = all(a < b for a, b in pairwise(positions))
         if not rising or positions[0] < 0 or positions[-1] > 1:
             raise ValueError(f"the points' progress must rise strictly within [0, 1], got {positions}")
 
@@ -41,4 +42,5 @@ class Piecewise(Schedule):
 
     def formula(self) -> str:
         """Return the points as text."""
-        return "piecewise " + " ".join(f"{x:g}:{y:g}" for x, y in self.points)
+        kind = "piecewise" if self.between == "linear" else "steps"
+        return f"{kind} " + " ".join(f"{x:g}:{y:g}" for x, y in self.points)
