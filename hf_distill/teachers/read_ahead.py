@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from pathlib import Path
 
 import torch
@@ -93,11 +94,15 @@ class _Reading:
         self._pickled = allow_pickled_weights
         self._quiet = in_background
         self._stopped = threading.Event()
+        self._copying = threading.Lock()
         self._tensors: dict[str, Tensor] | None = None
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
         if in_background:
+            # A daemon, so that no download delays the end of the process. But Python ends daemons by unwinding them,
+            # and inside torch that aborts the whole process: at exit, the copy under way is waited for.
             self._thread = threading.Thread(target=self._run, name=f"read-ahead {revision.name}", daemon=True)
+            weakref.finalize(self, _end_copying, self._stopped, self._copying)
             self._thread.start()
         else:
             self._run()
@@ -130,7 +135,13 @@ class _Reading:
             show_progress=not self._quiet,
         )
         check_unchanged(self.revision)
-        return read_tensors(folder, stopped=self._stopped)
+        with self._copying:
+            return read_tensors(folder, stopped=self._stopped)
+
+
+def _end_copying(stopped: threading.Event, copying: threading.Lock) -> None:
+    stopped.set()
+    copying.acquire()
 
 
 def read_tensors(folder: str | Path, *, stopped: threading.Event | None = None) -> dict[str, Tensor]:
@@ -147,13 +158,13 @@ def read_tensors(folder: str | Path, *, stopped: threading.Event | None = None) 
     pickled = weights_format(folder) == "pickle"
     tensors: dict[str, Tensor] = {}
     for path in weight_files(folder):
+        if stopped is not None and stopped.is_set():
+            break
         part = _read_pickled(path) if pickled else _read_safetensors(path, stopped)
         twice = sorted(set(part) & set(tensors))
         if twice:
             raise ValueError(f"{path.name} in {folder} holds {twice[0]} once more than the other shards")
         tensors.update(part)
-        if stopped is not None and stopped.is_set():
-            break
     return tensors
 
 

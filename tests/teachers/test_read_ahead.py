@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -138,6 +141,42 @@ def test_pickle_that_runs_code_is_refused_even_where_allowed(tmp_path: Path) -> 
     torch.save(torch.nn.Linear(1, 1), folder / "pytorch_model.bin")
     with pytest.raises(Exception, match="Weights only load failed"):
         read_tensors(folder)
+
+
+EXIT_WHILE_READING = """
+import sys
+from pathlib import Path
+from hf_distill.teachers.read_ahead import ReadAhead
+from hf_distill.teachers.revisions import Revision
+from hf_distill.teachers.weight_files import stamp_of
+
+folder = Path(sys.argv[1])
+reader = ReadAhead()
+reader.start(
+    Revision(name="m", step=1, source="m", revision=None, commit="sha256:", folder=folder, stamp=stamp_of(folder))
+)
+while not reader._reading._copying.locked():
+    assert reader._reading._thread.is_alive()
+print("reading")
+"""
+
+
+@pytest.mark.slow
+def test_process_that_ends_while_reading_does_not_abort(tmp_path: Path, project_root: Path) -> None:
+    size = 8 * 2**20
+    tensors = {
+        f"t{i:03}": {"dtype": "U8", "shape": [size], "data_offsets": [i * size, (i + 1) * size]} for i in range(128)
+    }
+    header = json.dumps(tensors).encode()
+    (tmp_path / "config.json").write_text("{}")
+    with open(tmp_path / "model.safetensors", "wb") as stream:
+        stream.write(len(header).to_bytes(8, "little") + header)
+        # A hole in the file: a gigabyte to read that takes no place on the disk.
+        stream.truncate(8 + len(header) + 128 * size)
+    command = [sys.executable, "-c", EXIT_WHILE_READING, str(tmp_path)]
+    ended = subprocess.run(command, cwd=project_root, capture_output=True, text=True, timeout=120)
+    assert ended.stdout == "reading\n"
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_closed_reader_stops_and_keeps_nothing(revisions: list[Revision]) -> None:
