@@ -39,10 +39,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 test: $(VENV)/.installed-dev  ## Run the tests (all but the deepspeed tier)
-	$(TEST) -n $(WORKERS) -m "not deepspeed" $(ARGS)
+	$(TEST) -n $(WORKERS) --dist worksteal -m "not deepspeed" $(ARGS)
 
 test-fast: $(VENV)/.installed-dev  ## Run the quick tests only, in at most 90 s on two cores
-	$(TEST) -n $(WORKERS) -m "not slow and not multiprocess and not deepspeed" $(ARGS)
+	$(TEST) -n $(WORKERS) --dist worksteal -m "not slow and not multiprocess and not deepspeed" $(ARGS)
 
 test-slow: $(VENV)/.installed-dev  ## Run the slow tiers only: slow, multiprocess, deepspeed
 	$(TEST) -m "slow or multiprocess or deepspeed" $(ARGS)
