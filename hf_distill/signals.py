@@ -54,7 +54,7 @@ class Signals:
     shared_width: int | None = None
 
     def pair(self) -> tuple[Tensor, Tensor]:
-        """Return (student, teacher) logits over the ids that both heads have.
+        """Return (student, teacher) logits over the ids that both heads have; no gradient reaches the teacher.
 
         Raises:
             ValueError: No teacher logits in this stage.
@@ -62,7 +62,7 @@ class Signals:
         if self.teacher_logits is None:
             raise ValueError("this objective compares with teacher logits, but the stage has no teacher")
         width = self.shared_width
-        return self.student_logits[..., :width], self.teacher_logits[..., :width]
+        return self.student_logits[..., :width], self.teacher_logits.detach()[..., :width]
 
     def labelled(self) -> tuple[Tensor, Tensor]:
         """Return (student logits, labels).

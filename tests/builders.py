@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -13,9 +16,11 @@ from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
 )
 
 from hf_distill import ProgressiveDistillConfig, ProgressiveDistillTrainer
+from hf_distill.curricula import PlanContext
 
 VOCABULARY = 40
 HEADS = ("classification", "regression", "masked_lm", "causal_lm")
@@ -110,6 +115,31 @@ def distill_trainer(folder: Path, head: str = "classification", **overrides: Any
     given.setdefault("model", tiny_model(head, seed=1))
     given.setdefault("train_dataset", examples(head))
     return ProgressiveDistillTrainer(args=distill_config(folder, **overrides), **given)
+
+
+class NamedRevision(NamedTuple):
+    """What a curriculum needs to know of a teacher revision."""
+
+    name: str
+    step: int | None
+
+
+def revisions_at(*steps: int | None) -> list[NamedRevision]:
+    """Make revisions called `step<n>`; None stands for a final model without a step in its name."""
+    return [NamedRevision("final" if step is None else f"step{step}", step) for step in steps]
+
+
+def plan_context(*steps: int | None, max_steps: int = 100, head: str = "classification") -> PlanContext:
+    """Make what a curriculum is planned for, with a teacher whose revisions are at `steps`."""
+    return PlanContext(head=head, max_steps=max_steps, revisions=revisions_at(*steps))
+
+
+def word_tokenizer(*words: str) -> PreTrainedTokenizerFast:
+    """Make a tokenizer that splits at white space; ids follow the order of the words, the first is for all others."""
+    vocabulary = {word: index for index, word in enumerate(("[UNK]", *words))}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")
 
 
 def flat_weights(model: torch.nn.Module) -> torch.Tensor:
