@@ -183,6 +183,13 @@ class ProgressiveDistillTrainer(Trainer):
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # Resumed from the checkpoint of the last step, the Trainer would take one step more before it stops.
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
     # ---- the loss ----
 
     def get_batch_samples(
