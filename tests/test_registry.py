@@ -80,7 +80,7 @@ def test_building_checks_the_fields_with_their_path(shapes):
 
 
 def test_building_without_a_name_lists_the_names(shapes):
-    with pytest.raises(ValueError, match="a.b: a shape needs a `name`; known: circle"):
+    with pytest.raises(ValueError, match=r"a\.b: a shape needs a `name`; known: circle"):
         shapes.build({"radius": 2}, path="a.b")
 
 

@@ -1,0 +1,211 @@
+"""Pairs of models that cannot be compared are refused, pairs that can are not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from builders import HEADS, bert_config, tiny_model, word_tokenizer
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    BertConfig,
+    BertForSequenceClassification,
+    BertLMHeadModel,
+    BertModel,
+    GPT2Config,
+)
+
+from hf_distill.compatibility import check_labels, check_teacher_head, check_tokenizers, head_of, shared_width
+from hf_distill.tasks.parity_model import ParityMlpConfig, ParityMlpForSequenceClassification
+
+WORDS = ("a", "b", "c", "d")
+
+
+def classes(*names: str) -> BertConfig:
+    return bert_config(id2label=dict(enumerate(names)), label2id={name: index for index, name in enumerate(names)})
+
+
+def width(student: BertConfig, teacher: BertConfig, head: str = "masked_lm", ours=None, theirs=None) -> int:
+    return shared_width(head, student, teacher, student_tokenizer=ours, teacher_tokenizer=theirs)
+
+
+# ---- heads ----
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_head_is_read_from_the_class(head):
+    assert head_of(tiny_model(head)) == head
+
+
+def test_one_output_without_a_problem_type_is_regression():
+    assert head_of(BertForSequenceClassification(bert_config(num_labels=1))) == "regression"
+
+
+def test_several_outputs_with_a_problem_type_are_regression():
+    config = bert_config(num_labels=3, problem_type="regression")
+    assert head_of(BertForSequenceClassification(config)) == "regression"
+
+
+def test_a_class_of_our_own_is_known_by_its_name():
+    assert head_of(ParityMlpForSequenceClassification(ParityMlpConfig(input_size=4, width=2))) == "classification"
+
+
+def test_several_labels_an_example_are_refused():
+    config = bert_config(num_labels=3, problem_type="multi_label_classification")
+    with pytest.raises(ValueError, match="several labels an example are not supported"):
+        head_of(BertForSequenceClassification(config))
+
+
+def test_a_model_without_a_head_is_refused():
+    with pytest.raises(ValueError, match="cannot tell the head of BertModel; set `head` to classification"):
+        head_of(BertModel(bert_config()))
+
+
+def test_an_encoder_decoder_is_not_taken_for_a_masked_language_model():
+    sizes = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    config = BartConfig(vocab_size=8, encoder_attention_heads=1, decoder_attention_heads=1, **sizes)
+    with pytest.raises(ValueError, match="cannot tell the head of BartForConditionalGeneration"):
+        head_of(BartForConditionalGeneration(config))
+
+
+@pytest.mark.parametrize("student", HEADS)
+@pytest.mark.parametrize("teacher", HEADS)
+def test_a_teacher_with_another_head_is_refused(student, teacher):
+    model = tiny_model(teacher)
+    name = type(model).__name__
+    if student == teacher:
+        check_teacher_head(student, name, model.config)
+        assert head_of(model) == student
+        return
+    with pytest.raises(ValueError, match=f"the student has a {student} head and the teacher, {name}, a {teacher}"):
+        check_teacher_head(student, name, model.config)
+
+
+def test_a_bert_decoder_is_a_causal_teacher():
+    model = BertLMHeadModel(bert_config(is_decoder=True))
+    check_teacher_head("causal_lm", "BertLMHeadModel", model.config)
+    assert head_of(model) == "causal_lm"
+
+
+def test_a_class_that_nobody_knows_is_not_refused():
+    assert check_teacher_head("causal_lm", "MyOwnModel", bert_config()) is None
+
+
+# ---- labels ----
+
+
+def test_another_number_of_classes_is_refused():
+    with pytest.raises(ValueError, match=r"the student has 3 labels and the teacher 2.*num_labels"):
+        check_labels(bert_config(num_labels=3), bert_config(num_labels=2))
+
+
+def test_classes_in_another_order_are_refused():
+    with pytest.raises(ValueError, match="order their labels differently"):
+        check_labels(classes("yes", "no"), classes("no", "yes"))
+
+
+def test_classes_without_names_are_taken_as_they_come():
+    assert check_labels(classes("yes", "no"), bert_config(num_labels=2)) is None
+    assert check_labels(classes("yes", "no"), classes("yes", "no")) is None
+
+
+def test_a_classifier_compares_its_classes():
+    assert width(classes("yes", "no"), classes("yes", "no"), head="classification") == 2
+
+
+# ---- tokenizers ----
+
+
+def test_equal_tokenizers_share_everything():
+    assert check_tokenizers(word_tokenizer(*WORDS), word_tokenizer(*WORDS)) is None
+
+
+@pytest.mark.parametrize("longer_is_student", [True, False])
+def test_tokens_added_at_the_end_are_not_shared(longer_is_student):
+    pair = [word_tokenizer(*WORDS, "more", "tokens"), word_tokenizer(*WORDS)]
+    assert check_tokenizers(*(pair if longer_is_student else pair[::-1])) == 5
+
+
+def test_an_added_special_token_is_not_shared():
+    longer = word_tokenizer(*WORDS)
+    longer.add_special_tokens({"additional_special_tokens": ["<tool>"]})
+    assert check_tokenizers(longer, word_tokenizer(*WORDS)) == 5
+
+
+def test_a_token_with_two_ids_is_refused():
+    with pytest.raises(ValueError, match=r"different tokenizers \(5 and 5 tokens; token '[cd]' means different"):
+        check_tokenizers(word_tokenizer("a", "b", "c", "d"), word_tokenizer("a", "b", "d", "c"))
+
+
+def test_an_id_with_two_tokens_is_refused():
+    with pytest.raises(ValueError, match="id 4 means different things"):
+        check_tokenizers(word_tokenizer("a", "b", "c", "d"), word_tokenizer("a", "b", "c", "x"))
+
+
+def test_a_gap_in_the_middle_does_not_cut_away_all_that_follows():
+    shorter, longer = word_tokenizer("a", "b", "c"), word_tokenizer("a", "b", "c", "d", "e")
+    shorter.add_tokens(["unused"])
+    longer_vocabulary = {**longer.get_vocab()}
+    assert longer_vocabulary["d"] == shorter.get_vocab()["unused"] == 4
+    with pytest.raises(ValueError, match="id 4 means different things"):
+        check_tokenizers(shorter, longer)
+
+
+def test_tokenizers_that_share_later_ids_only_are_refused():
+    class WithGap(type(word_tokenizer())):
+        def get_vocab(self):
+            return {token: index for token, index in super().get_vocab().items() if token != "b"}
+
+    gappy = WithGap(tokenizer_object=word_tokenizer(*WORDS).backend_tokenizer, unk_token="[UNK]")
+    with pytest.raises(ValueError, match="share ids up to 4, but only one of them has a token for id 2"):
+        check_tokenizers(gappy, word_tokenizer(*WORDS))
+
+
+def test_one_vocabulary_with_two_ways_to_split_is_refused():
+    lower = word_tokenizer("the", "quick", "The")
+    from tokenizers.normalizers import Lowercase
+
+    lower.backend_tokenizer.normalizer = Lowercase()
+    with pytest.raises(ValueError, match="split text differently"):
+        check_tokenizers(lower, word_tokenizer("the", "quick", "The"))
+
+
+# ---- the shared width ----
+
+
+def test_heads_padded_to_different_widths_share_the_narrower_one():
+    tokenizer = word_tokenizer(*WORDS)
+    student, teacher = bert_config(vocab_size=8), bert_config(vocab_size=16)
+    assert width(student, teacher, ours=tokenizer, theirs=tokenizer) == 8
+    assert width(teacher, student, ours=tokenizer, theirs=tokenizer) == 8
+
+
+def test_an_extended_tokenizer_shares_the_ids_before_the_extension():
+    config = bert_config(vocab_size=16)
+    assert width(config, config, ours=word_tokenizer(*WORDS), theirs=word_tokenizer(*WORDS, "more")) == 5
+
+
+def test_different_widths_without_tokenizers_are_not_guessed_to_be_one_vocabulary():
+    with pytest.raises(ValueError, match=r"has 8 ids and the teacher's 16, and without both tokenizers"):
+        width(bert_config(vocab_size=8), bert_config(vocab_size=16))
+    assert width(bert_config(vocab_size=8), bert_config(vocab_size=8)) == 8
+
+
+def test_ids_beyond_the_teachers_embedding_are_refused_before_they_crash_it():
+    with pytest.raises(ValueError, match="has id 4, but the teacher's embedding ends at 2"):
+        width(bert_config(vocab_size=8), bert_config(vocab_size=3), ours=word_tokenizer(*WORDS))
+
+
+def test_a_teacher_that_embeds_no_tokens_has_no_vocabulary_to_compare():
+    config = ParityMlpConfig(input_size=4, width=2)
+    assert width(config, config, head="classification") == 2
+
+
+def test_architectures_may_differ_where_the_vocabulary_is_one():
+    tokenizer = word_tokenizer(*WORDS)
+    assert width(bert_config(vocab_size=8), GPT2Config(vocab_size=8), ours=tokenizer, theirs=tokenizer) == 8
+
+
+def test_checking_needs_no_weights():
+    with torch.device("meta"):
+        assert head_of(tiny_model("masked_lm")) == "masked_lm"
