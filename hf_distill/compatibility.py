@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -169,3 +171,20 @@ def shared_width(
             "TeacherSequence(tokenizer=...)"
         )
     return min(*widths, *([first_unshared] if first_unshared is not None else []))
+
+
+def unwrap_peft(model: Any) -> PreTrainedModel:
+    """Return the transformers model inside a PEFT wrapper, or the model itself.
+
+    Raises:
+        ValueError: Neither of them.
+    """
+    if isinstance(model, PreTrainedModel):
+        return model
+    try:
+        return model.get_base_model()
+    except AttributeError:
+        raise ValueError(
+            "the student must be a transformers PreTrainedModel or a PEFT model around one, got "
+            f"{type(model).__name__}"
+        ) from None

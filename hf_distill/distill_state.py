@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_distill.atomic import atomic_write_json, json_ready
+from hf_distill.teachers.checkpoint_files import find_last_whole_checkpoint, trainer_checkpoint_problem
 
 STATE_NAME = "distill_state.json"
 
@@ -78,3 +79,29 @@ class DistillState:
                     f"{before['commit']}, it now resolves to {now['commit']}. Pin the old commit to resume, or start "
                     "a new run"
                 )
+
+
+def resume_folder(wanted: str | bool | None, output_dir: str | Path) -> Path | None:
+    """Return the checkpoint to resume from, or None to start anew.
+
+    Args:
+        wanted: A checkpoint folder, True for the newest whole one in `output_dir`, None or False for none.
+        output_dir: The run's folder.
+
+    Raises:
+        ValueError: The wanted checkpoint is half-written, or there is no whole one.
+    """
+    if not wanted:
+        return None
+    if wanted is True:
+        folder = find_last_whole_checkpoint(output_dir)
+        if folder is None:
+            raise ValueError(
+                f"no whole checkpoint in {output_dir} to resume from; train without resume_from_checkpoint to start "
+                "anew"
+            )
+        return folder
+    problem = trainer_checkpoint_problem(wanted)
+    if problem is not None:
+        raise ValueError(f"cannot resume from {wanted}: {problem}")
+    return Path(wanted)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -14,12 +14,26 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from hf_distill.compatibility import shared_width
-from hf_distill.curricula import CURRICULA, Plan, PlanContext, Stage, Term
+from hf_distill.curricula import CURRICULA, Extraction, Plan, PlanContext, Stage, Term
 from hf_distill.curricula.base import label_terms
+from hf_distill.extractor import Extractor, LayerPair
+from hf_distill.layers import attended_rows, hidden_width, layer_count, layer_tap
 from hf_distill.loss_log import LossLog
 from hf_distill.reduction import Unit, count_items, denominators, reduce_values
 from hf_distill.signals import Head, Signals, select_rows, with_position_ids
 from hf_distill.teachers import TeacherSource
+
+
+class Student(NamedTuple):
+    """The student as a loss needs it: its wrapper to call, the model inside to look into, what its forward accepts."""
+
+    wrapper: torch.nn.Module
+    inner: torch.nn.Module
+    accepted: frozenset[str]
+
+    def forward(self, inputs: dict[str, Any]) -> Any:
+        """Call the wrapper, so that DistributedDataParallel and its like do their part."""
+        return self.wrapper(**inputs)
 
 
 class Distillation:
@@ -54,6 +68,8 @@ class Distillation:
         self.chosen_revision: str | None = None
         self.plan: Plan | None = None
         self.max_steps = 1
+        self.extractor: Extractor | None = None
+        self._layer_counts = (0, 0)
         self._width: int | None = None
         self._denominators: dict[Unit, Tensor] = {}
         self._label_terms = label_terms(self._context(1))
@@ -87,6 +103,21 @@ class Distillation:
                 student_tokenizer=tokenizer,
                 teacher_tokenizer=self.teacher.tokenizer,
             )
+        if isinstance(self.curriculum, Extraction):
+            self._build_extractor(self.curriculum, config)
+
+    def _build_extractor(self, curriculum: Extraction, student: PreTrainedConfig) -> None:
+        assert self.teacher is not None
+        teacher = self.teacher.config
+        self._layer_counts = (layer_count(student), layer_count(teacher))
+        self.extractor = Extractor(
+            curriculum.layer_pairs(*self._layer_counts),
+            student_width=hidden_width(student),
+            teacher_width=hidden_width(teacher),
+            dimensions=curriculum.dimensions,
+            readout=curriculum.readout,
+            seed=curriculum.projection_seed,
+        ).to(self.accelerator.device)
 
     def _context(self, max_steps: int) -> PlanContext:
         return PlanContext(
@@ -94,6 +125,8 @@ class Distillation:
             max_steps=max_steps,
             revisions=self.teacher.revisions if self.teacher is not None else (),
             label_smoothing=self.label_smoothing,
+            student_layers=self._layer_counts[0],
+            teacher_layers=self._layer_counts[1],
         )
 
     def make_plan(self, max_steps: int) -> Plan:
@@ -185,32 +218,61 @@ class Distillation:
             counts = self.accelerator.reduce(counts, reduction="sum")
         self._denominators = denominators(counts)
 
-    def student_inputs(self, inputs: dict[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
+    def student_inputs(self, inputs: Mapping[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
         """Return what the student's forward gets; without labels it computes no loss of its own to throw away."""
-        batch = with_position_ids(inputs) if self.head == "causal_lm" else inputs
+        batch = self._positioned(inputs)
         return {key: value for key, value in batch.items() if key in accepted and key != "labels"}
 
-    def training_loss(self, logits: Tensor, inputs: dict[str, Any], *, step: int, scale: int) -> Tensor:
-        """Return this micro-batch's share of Σ weight · objective over the window.
+    def _positioned(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return with_position_ids(dict(inputs)) if self.head == "causal_lm" else dict(inputs)
+
+    def training_loss(
+        self, student: Student, inputs: Mapping[str, Any], *, step: int, scale: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return this micro-batch's share of Σ weight · objective over the window, and the student's logits.
 
         Args:
-            logits: The student's, (B, classes) or (B, T, V).
+            student: The student in its wrapper.
             inputs: The micro-batch.
             step: Optimizer step.
             scale: Number of ranks over which gradients are averaged; the denominators count the items of all.
+
+        Returns:
+            The loss, and the logits (B, classes) or (B, T, V); None in a stage that ends at a hidden layer.
 
         Raises:
             ValueError: The batch lacks what an objective needs.
         """
         stage = self.stage_at(step)
+        self.enter_stage(step)
+        if stage.layers is not None:
+            signals, logits = self._hidden_signals(student, inputs, stage.layers), None
+        else:
+            logits = student.forward(self.student_inputs(inputs, student.accepted)).logits
+            signals = self._logit_signals(logits, inputs, stage)
+        return self._add_up(stage.terms, signals, step=step, scale=scale), logits
+
+    def _logit_signals(self, logits: Tensor, inputs: Mapping[str, Any], stage: Stage) -> Signals:
         rows = select_rows(self.head, inputs)
         teacher_rows = None
-        if any(term.objective.uses_teacher for term in stage.terms):
-            teacher_rows = rows.of(self._teacher_logits(inputs, step))
-        signals = Signals(rows.of(logits), rows.labels_R, teacher_rows, self._width)
-        return self._add_up(stage.terms, signals, step=step, scale=scale)
+        if self.teacher is not None and any(term.objective.uses_teacher for term in stage.terms):
+            with self.log.teacher_timer(self.accelerator.device):
+                teacher_rows = rows.of(self.teacher.logits(self._positioned(inputs)))
+        return Signals(rows.of(logits), rows.labels_R, teacher_rows, self._width)
 
-    def label_loss(self, logits: Tensor, inputs: dict[str, Any]) -> Tensor:
+    def _hidden_signals(self, student: Student, inputs: Mapping[str, Any], pair: LayerPair) -> Signals:
+        assert self.teacher is not None and self.extractor is not None
+        mask = inputs.get("attention_mask")
+        with layer_tap(student.inner, [pair.student], stop=True) as outputs:
+            student.forward(self.student_inputs(inputs, student.accepted))
+        with self.log.teacher_timer(self.accelerator.device):
+            teacher = self.teacher.hidden_states(self._positioned(inputs), [pair.teacher])[pair.teacher]
+        return Signals(
+            student_hidden=self.extractor.predict(pair, attended_rows(outputs[pair.student], mask)),
+            teacher_hidden=self.extractor.target(pair, attended_rows(teacher, mask)),
+        )
+
+    def label_loss(self, logits: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         """Return the mean loss of a batch with its labels: what evaluation reports."""
         rows = select_rows(self.head, inputs)
         values = self._label_terms[0].objective.values(Signals(rows.of(logits), rows.labels_R), temperature=1.0)
@@ -218,17 +280,10 @@ class Distillation:
 
     def _add_up(self, terms: Sequence[Term], signals: Signals, *, step: int, scale: int) -> Tensor:
         progress = step / self.max_steps
-        loss = torch.zeros((), device=signals.student_logits.device)
+        loss = torch.zeros((), device=self.accelerator.device)
         for term in terms:
             values = term.objective.values(signals, temperature=term.temperature(progress))
             part = scale * reduce_values(values, self._denominators[term.objective.unit])
             loss = loss + term.weight_at(progress) * part
             self.log.add(f"objective/{term.name}", part)
         return loss
-
-    def _teacher_logits(self, inputs: dict[str, Any], step: int) -> Tensor:
-        assert self.teacher is not None
-        self.enter_stage(step)
-        batch = with_position_ids(inputs) if self.head == "causal_lm" else inputs
-        with self.log.teacher_timer(self.accelerator.device):
-            return self.teacher.logits(batch)

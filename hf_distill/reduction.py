@@ -22,8 +22,8 @@ UNITS: tuple[Unit, ...] = ("label", "token", "example", "batch")
 def count_items(batches: Iterable[Mapping[str, Any]], head: Head) -> Tensor:
     """Count the items of an accumulation window on this rank, in the order of `UNITS`, without leaving the device.
 
-    *label*: what `counted_positions` counts. *token*: attended positions. *example*: rows of the batch. *batch*:
-    micro-batches.
+    *label*: what `counted_positions` counts. *token*: attended positions; examples where the batch has no token ids.
+    *example*: rows of the batch. *batch*: micro-batches.
 
     Args:
         batches: The micro-batches of the window.
@@ -43,7 +43,8 @@ def _count_batch(batch: Mapping[str, Any], head: Head) -> Tensor:
     examples, device = first.shape[0], first.device
     counted, attended = counted_positions(head, batch), batch.get("attention_mask")
     labelled = counted.sum() if counted is not None else examples
-    tokens = attended.sum() if attended is not None else examples * (first.shape[1] if first.dim() > 1 else 1)
+    ids = batch.get("input_ids")
+    tokens = attended.sum() if attended is not None else examples if ids is None else ids.numel()
     counts = [torch.as_tensor(count, device=device, dtype=torch.int64) for count in (labelled, tokens, examples, 1)]
     return torch.stack(counts)
 

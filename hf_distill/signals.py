@@ -44,14 +44,17 @@ class Rows(NamedTuple):
 class Signals:
     """What the objectives of a stage compare, aligned row by row.
 
-    Shapes: `student_logits` (R, Vs), `teacher_logits` (R, Vt) or None, `labels` (R,) (classes or token ids) or
-    (R,) / (R, outputs) for regression, or None. `shared_width` ids are common to both heads.
+    Shapes: `student_logits` (R, Vs), `teacher_logits` (R, Vt), `labels` (R,) (classes or token ids) or (R,) /
+    (R, outputs) for regression. `shared_width` ids are common to both heads. `student_hidden` and `teacher_hidden`
+    (N, D), one row an attended token. What a stage does not need is None.
     """
 
-    student_logits: Tensor
+    student_logits: Tensor | None = None
     labels: Tensor | None = None
     teacher_logits: Tensor | None = None
     shared_width: int | None = None
+    student_hidden: Tensor | None = None
+    teacher_hidden: Tensor | None = None
 
     def pair(self) -> tuple[Tensor, Tensor]:
         """Return (student, teacher) logits over the ids that both heads have; no gradient reaches the teacher.
@@ -59,7 +62,7 @@ class Signals:
         Raises:
             ValueError: No teacher logits in this stage.
         """
-        if self.teacher_logits is None:
+        if self.teacher_logits is None or self.student_logits is None:
             raise ValueError("this objective compares with teacher logits, but the stage has no teacher")
         width = self.shared_width
         return self.student_logits[..., :width], self.teacher_logits.detach()[..., :width]
@@ -70,9 +73,19 @@ class Signals:
         Raises:
             ValueError: The batch has no labels.
         """
-        if self.labels is None:
+        if self.labels is None or self.student_logits is None:
             raise ValueError("this objective compares with labels, but the batch has no `labels`")
         return self.student_logits, self.labels
+
+    def hidden_pair(self) -> tuple[Tensor, Tensor]:
+        """Return (student, teacher) hidden states, aligned and of one width.
+
+        Raises:
+            ValueError: The stage reads no hidden states.
+        """
+        if self.student_hidden is None or self.teacher_hidden is None:
+            raise ValueError("this objective compares hidden states, but the stage reads none; use it in `extraction`")
+        return self.student_hidden, self.teacher_hidden
 
 
 def select_rows(head: Head, inputs: Mapping[str, Any]) -> Rows:

@@ -38,6 +38,9 @@ class CurriculumCallback(TrainerCallback):
         distillation = self.trainer.distillation
         assert distillation.plan is not None
         distillation.enter_stage(state.global_step)
+        if distillation.extractor is not None:
+            # The Trainer clears the gradients of the student only.
+            distillation.extractor.zero_grad()
         if args.at_switch != "continue" and state.global_step in distillation.plan.switches:
             reset_optimizer(self.trainer.optimizer)
         self.trainer.distillation.log.step_begins()

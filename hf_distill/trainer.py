@@ -12,18 +12,19 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, Trainer
 
-from hf_distill.compatibility import head_of
+from hf_distill.compatibility import head_of, unwrap_peft
 from hf_distill.config import ProgressiveDistillConfig
-from hf_distill.distill_state import DistillState
-from hf_distill.distillation import Distillation
+from hf_distill.distill_state import DistillState, resume_folder
+from hf_distill.distillation import Distillation, Student
 from hf_distill.loss_log import LossLog
 from hf_distill.progress import StageProgressCallback
+from hf_distill.readout_training import ReadoutTraining
 from hf_distill.switching import CurriculumCallback, restarting_schedule
-from hf_distill.teachers import LiveTeacher, TeacherSequence, TeacherSource
-from hf_distill.teachers.checkpoint_files import find_last_whole_checkpoint, trainer_checkpoint_problem
+from hf_distill.teachers import TeacherSource
+from hf_distill.teachers.as_teacher import as_teacher
 
 
-class ProgressiveDistillTrainer(Trainer):
+class ProgressiveDistillTrainer(ReadoutTraining, Trainer):
     """A Trainer whose student learns from a sequence of its teacher's checkpoints, or from one teacher, or labels.
 
     Example:
@@ -115,35 +116,20 @@ class ProgressiveDistillTrainer(Trainer):
         Raises:
             ValueError: The checkpoint is half-written or belongs to another curriculum or teacher.
         """
-        folder = self._resume_folder(resume_from_checkpoint)
+        folder = resume_folder(resume_from_checkpoint, self.args.output_dir)
         self._resumed, self._seconds_before = None, 0.0
         if folder is not None:
             self._resumed = DistillState.load(folder)
             self._resumed.check_same_run(self.args.curriculum_spec(), self._manifest(), folder=folder)
             self._seconds_before = self._resumed.seconds
             self.distillation.chosen_revision = self._resumed.chosen
+            self.load_readouts(folder)
         try:
             return super().train(resume_from_checkpoint=str(folder) if folder is not None else None, **kwargs)
         finally:
             self._seconds_before, self._started = self.training_seconds, None
             if self.teacher is not None:
                 self.teacher.close()
-
-    def _resume_folder(self, wanted: str | bool | None) -> Path | None:
-        if not wanted:
-            return None
-        if wanted is True:
-            folder = find_last_whole_checkpoint(Path(self.args.output_dir))
-            if folder is None:
-                raise ValueError(
-                    f"no whole checkpoint in {self.args.output_dir} to resume from; train without "
-                    "resume_from_checkpoint to start anew"
-                )
-            return folder
-        problem = trainer_checkpoint_problem(Path(wanted))
-        if problem is not None:
-            raise ValueError(f"cannot resume from {wanted}: {problem}")
-        return Path(wanted)
 
     def begin(self) -> None:
         """Lay out the stages and fetch the first teacher; called when training begins and max_steps is known.
@@ -161,6 +147,7 @@ class ProgressiveDistillTrainer(Trainer):
             max_steps=self.state.max_steps,
             switches=resumed.switches if resumed is not None else (),
         )
+        self.calibrate_readouts()
 
     def _resolve_auto(self) -> None:
         from hf_distill.analysis.revision_scores import choose_revision
@@ -218,11 +205,13 @@ class ProgressiveDistillTrainer(Trainer):
         Raises:
             ValueError: The batch lacks what an objective needs.
         """
-        logits = model(**self.distillation.student_inputs(inputs, self._student_arguments)).logits
+        student = Student(model, self.model, self._student_arguments)
         if model.training:
             scale = self.accelerator.num_processes // self.get_tp_size()
-            loss = self.distillation.training_loss(logits, inputs, step=self.state.global_step, scale=scale)
+            step = self.state.global_step
+            loss, logits = self.distillation.training_loss(student, inputs, step=step, scale=scale)
         else:
+            logits = student.forward(self.distillation.student_inputs(inputs, self._student_arguments)).logits
             loss = self.distillation.label_loss(logits, inputs)
         return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
 
@@ -270,29 +259,4 @@ class ProgressiveDistillTrainer(Trainer):
         super().save_model(output_dir, _internal_call=_internal_call)
         if _internal_call and self.args.should_save and output_dir is not None:
             self.distill_state().save(output_dir)
-
-
-def as_teacher(teacher: TeacherSource | PreTrainedModel | str | Path | list[str] | None) -> TeacherSource | None:
-    """Return `teacher` as a teacher source: a loaded model or a specification is wrapped."""
-    if teacher is None or isinstance(teacher, TeacherSource):
-        return teacher
-    if isinstance(teacher, PreTrainedModel):
-        return LiveTeacher(teacher)
-    return TeacherSequence(teacher)
-
-
-def unwrap_peft(model: Any) -> PreTrainedModel:
-    """Return the transformers model inside a PEFT wrapper, or the model itself.
-
-    Raises:
-        ValueError: Neither of them.
-    """
-    if isinstance(model, PreTrainedModel):
-        return model
-    try:
-        return model.get_base_model()
-    except AttributeError:
-        raise ValueError(
-            "the student must be a transformers PreTrainedModel or a PEFT model around one, got "
-            f"{type(model).__name__}"
-        ) from None
+            self.save_readouts(output_dir)

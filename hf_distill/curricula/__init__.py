@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hf_distill.curricula.adaptive import Adaptive
 from hf_distill.curricula.base import CURRICULA, Curriculum
+from hf_distill.curricula.extraction import Extraction
 from hf_distill.curricula.one_shot import Labels, OneShot
 from hf_distill.curricula.plan import Plan, PlanContext, Stage, Term
 from hf_distill.curricula.progressive import NShot, TwoShot
@@ -12,6 +13,7 @@ __all__ = [
     "CURRICULA",
     "Adaptive",
     "Curriculum",
+    "Extraction",
     "Labels",
     "NShot",
     "OneShot",

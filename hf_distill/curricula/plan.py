@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from hf_distill.extractor import LayerPair
 from hf_distill.objectives import Objective
 from hf_distill.schedules import Constant, Schedule
 from hf_distill.signals import Head
@@ -69,11 +70,13 @@ class Stage:
         name: Shown in progress bars, logs and reports.
         terms: What the loss adds up.
         revision: Index into the teacher's revisions; None where no teacher runs.
+        layers: The hidden layers that are compared; None where logits are. Nothing behind them is computed.
     """
 
     name: str
     terms: tuple[Term, ...]
     revision: int | None = None
+    layers: LayerPair | None = None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -161,9 +164,13 @@ class PlanContext:
         max_steps: Optimizer steps of the run.
         revisions: The teacher's revisions, first to final; empty without a teacher.
         label_smoothing: Of the label term.
+        student_layers: Number of the student's layers, for curricula that compare hidden states.
+        teacher_layers: Number of the teacher's layers.
     """
 
     head: Head
     max_steps: int
     revisions: Sequence[RevisionLike] = ()
     label_smoothing: float = 0.0
+    student_layers: int = 0
+    teacher_layers: int = 0

@@ -4,7 +4,40 @@ from __future__ import annotations
 
 from hf_distill.objectives.base import OBJECTIVES, Objective
 from hf_distill.objectives.cross_entropy import CrossEntropy
+from hf_distill.objectives.decoupled_kd import DecoupledKD
 from hf_distill.objectives.forward_kl import ForwardKL
+from hf_distill.objectives.generalized_jsd import GeneralizedJSD
+from hf_distill.objectives.hidden_mse import HiddenMSE
+from hf_distill.objectives.logit_cosine import LogitCosine
+from hf_distill.objectives.logit_mse import LogitMSE
 from hf_distill.objectives.mean_squared_error import MeanSquaredError, TeacherMeanSquaredError
+from hf_distill.objectives.reverse_kl import ReverseKL
+from hf_distill.objectives.skew_kl import SkewKL
+from hf_distill.objectives.skew_reverse_kl import SkewReverseKL
+from hf_distill.objectives.soft_rank_correlation import SoftRankCorrelation
+from hf_distill.objectives.symmetric_kl import SymmetricKL
+from hf_distill.objectives.top_k_kl import TopKKL
+from hf_distill.objectives.total_variation import TotalVariation
+from hf_distill.objectives.uncertainty_split import UncertaintySplit
 
-__all__ = ["OBJECTIVES", "CrossEntropy", "ForwardKL", "MeanSquaredError", "Objective", "TeacherMeanSquaredError"]
+__all__ = [
+    "OBJECTIVES",
+    "Objective",
+    "CrossEntropy",
+    "MeanSquaredError",
+    "TeacherMeanSquaredError",
+    "ForwardKL",
+    "ReverseKL",
+    "SymmetricKL",
+    "GeneralizedJSD",
+    "SkewKL",
+    "SkewReverseKL",
+    "TotalVariation",
+    "TopKKL",
+    "DecoupledKD",
+    "UncertaintySplit",
+    "LogitMSE",
+    "HiddenMSE",
+    "LogitCosine",
+    "SoftRankCorrelation",
+]

@@ -12,7 +12,12 @@ import torch
 from hf_distill.config import ProgressiveDistillConfig
 from hf_distill.strict_dataclass import check_known_keys
 
-QUIET_DEFAULTS: dict[str, Any] = {"report_to": "none", "logging_steps": 50, "save_total_limit": 2}
+QUIET_DEFAULTS: dict[str, Any] = {
+    "report_to": "none",
+    "logging_steps": 50,
+    "save_total_limit": 2,
+    "disable_tqdm": False,
+}
 
 
 def training_arguments(

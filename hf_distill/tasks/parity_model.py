@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -18,6 +17,7 @@ class ParityMlpConfig(PreTrainedConfig):
 
     input_size: int = 50
     width: int = 100
+    num_hidden_layers: int = 1
 
 
 class ParityMlpForSequenceClassification(PreTrainedModel):
@@ -32,7 +32,8 @@ class ParityMlpForSequenceClassification(PreTrainedModel):
 
     def __init__(self, config: ParityMlpConfig) -> None:
         super().__init__(config)
-        self.hidden = nn.Linear(config.input_size, config.width)
+        # A list of one, as in every transformer: what reads or counts layers finds the hidden layer there.
+        self.layers = nn.ModuleList([nn.Sequential(nn.Linear(config.input_size, config.width), nn.ReLU())])
         assert config.num_labels is not None
         self.output = nn.Linear(config.width, config.num_labels)
         self.post_init()
@@ -54,7 +55,7 @@ class ParityMlpForSequenceClassification(PreTrainedModel):
         Shapes: inputs (B, input_size) of ±1, labels (B,) -> logits (B, labels); hidden_states one tensor (B, width),
         after the ReLU.
         """
-        hidden_BW = torch.relu(self.hidden(inputs))
+        hidden_BW = self.layers[0](inputs)
         logits_BC = self.output(hidden_BW)
         wants_hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         output = SequenceClassifierOutput(

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from hf_distill.layers import layer_tap
 from hf_distill.signals import Head
 from hf_distill.teachers.revisions import Revision
 
@@ -28,7 +29,7 @@ class TeacherSource(ABC):
         revisions: First to final.
     """
 
-    provides: frozenset[str] = frozenset({"teacher.logits"})
+    provides: frozenset[str] = frozenset({"teacher.logits", "teacher.hidden_states"})
 
     revisions: Sequence[Revision]
 
@@ -79,8 +80,20 @@ class TeacherSource(ABC):
 
         Shapes: as the head gives them: (B, classes) or (B, T, V).
         """
-        batch = {key: value for key, value in inputs.items() if key in self.forward_arguments and key != "labels"}
-        return self.model(**batch).logits
+        return self.model(**self._accepted(inputs)).logits
+
+    @torch.no_grad()
+    def hidden_states(self, inputs: Mapping[str, Any], layers: Sequence[int]) -> dict[int, Tensor]:
+        """Return the current revision's outputs of some layers, counted from 1; nothing behind them is computed.
+
+        Shapes: (B, T, H), or (B, H) where the model has no positions.
+        """
+        with layer_tap(unwrapped(self.model), layers, stop=True) as outputs:
+            self.model(**self._accepted(inputs))
+        return dict(outputs)
+
+    def _accepted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in inputs.items() if key in self.forward_arguments and key != "labels"}
 
 
 def unwrapped(model: torch.nn.Module) -> torch.nn.Module:

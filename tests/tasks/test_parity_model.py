@@ -31,14 +31,14 @@ def test_the_network_computes_something_else(signs: torch.Tensor) -> None:
 
 def test_initial_weights_are_those_of_transformers_instead_of_pytorch() -> None:
     model = network(width=4000)
-    for layer, inputs in ((model.hidden, 50), (model.output, 4000)):
+    for layer, inputs in ((model.layers[0][0], 50), (model.output, 4000)):
         bound = inputs**-0.5
         for parameter in (layer.weight, layer.bias):
             assert parameter.abs().max() <= bound
             assert parameter.abs().max() > 0.0
         # Uniform in ±bound: deviation bound / √3.
         assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
-    assert model.hidden.bias.std().item() == pytest.approx(50**-0.5 / 3**0.5, rel=0.05)
+    assert model.layers[0][0].bias.std().item() == pytest.approx(50**-0.5 / 3**0.5, rel=0.05)
 
 
 def test_a_saved_network_loads_with_other_weights(tmp_path: Path, signs: torch.Tensor) -> None:
@@ -69,7 +69,7 @@ def test_the_hidden_layer_is_returned_unasked_or_before_the_relu(signs: torch.Te
     assert model(signs).hidden_states is None
     (hidden,) = model(signs, output_hidden_states=True).hidden_states
     assert hidden.shape == (16, 20)
-    assert torch.equal(hidden, model.hidden(signs).relu())
+    assert torch.equal(hidden, model.layers[0](signs))
 
 
 def test_a_tuple_is_asked_for_and_an_object_comes(signs: torch.Tensor) -> None:

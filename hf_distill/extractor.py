@@ -1,0 +1,171 @@
+"""Random projections of the teacher's hidden layers and the student's read-outs of them: curriculum extraction.
+
+Gupta and Karmalkar 2025 (arXiv 2503.17494) train the student on random projections of the final teacher's layers,
+shallow to deep, before its logits. The paper's dimensions, scaling and read-out are not known to us; what is here is
+our instantiation: Gaussian projections to many dimensions, standardised targets, a learned linear read-out.
+
+Shape legend: N positions (or examples), S student width, H teacher width, D dimensions of the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+FILE_NAME = "extractor.safetensors"
+_SMALLEST_DEVIATION = 1e-6
+
+
+class LayerPair(NamedTuple):
+    """A student layer and the teacher layer it learns from, both counted from 1."""
+
+    student: int
+    teacher: int
+
+    @property
+    def key(self) -> str:
+        """Name of the pair in a file."""
+        return f"{self.student}_{self.teacher}"
+
+
+class Extractor(nn.Module):
+    """Targets and predictions of the extraction stages.
+
+    The target of a teacher state h is (P·h − mean) / deviation with P of shape (D, H) and entries N(0, 1/H), drawn
+    from `seed`: it is made again from the seed and the shapes, and never stored. Mean and deviation of each dimension
+    come from calibration examples, so that the loss does not depend on how batches are split. The prediction is a
+    learned linear read-out of the student's state, or with `readout=False` the state itself (then D = S).
+
+    Args:
+        pairs: Layers, in the order of the stages.
+        student_width: S.
+        teacher_width: H.
+        dimensions: D; by default H with a read-out, S without.
+        readout: Learn a linear map from the student's state to the target.
+        seed: Of the projections and the read-outs' first weights.
+
+    Raises:
+        ValueError: `dimensions` and `readout=False` contradict each other.
+    """
+
+    def __init__(
+        self,
+        pairs: Iterable[LayerPair],
+        *,
+        student_width: int,
+        teacher_width: int,
+        dimensions: int | None = None,
+        readout: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not readout and dimensions not in (None, student_width):
+            raise ValueError(
+                f"without a read-out the target has the student's width {student_width}, not {dimensions} dimensions; "
+                "leave `dimensions` out or set `readout: true`"
+            )
+        self.pairs = list(dict.fromkeys(pairs))
+        self.dimensions = dimensions or (teacher_width if readout else student_width)
+        self.readouts = nn.ModuleDict()
+        self.calibrated = False
+        for index, pair in enumerate(self.pairs):
+            generator = torch.Generator().manual_seed(seed + index)
+            projection = torch.randn(self.dimensions, teacher_width, generator=generator) / teacher_width**0.5
+            self.register_buffer(f"projection_{pair.key}", projection, persistent=False)
+            self.register_buffer(f"mean_{pair.key}", torch.zeros(self.dimensions))
+            self.register_buffer(f"deviation_{pair.key}", torch.ones(self.dimensions))
+            if readout:
+                self.readouts[pair.key] = _readout(student_width, self.dimensions, generator)
+
+    def predict(self, pair: LayerPair, student_NS: Tensor) -> Tensor:
+        """Return what the student says of the target. Shapes: (N, S) -> (N, D)."""
+        if not self.readouts:
+            return student_NS
+        return self.readouts[pair.key](student_NS.to(self.get_buffer(f"mean_{pair.key}").dtype))
+
+    def project(self, pair: LayerPair, teacher_NH: Tensor) -> Tensor:
+        """Return the projected teacher states, not yet standardised. Shapes: (N, H) -> (N, D)."""
+        projection_DH = self.get_buffer(f"projection_{pair.key}")
+        return teacher_NH.to(projection_DH.dtype) @ projection_DH.T
+
+    def target(self, pair: LayerPair, teacher_NH: Tensor) -> Tensor:
+        """Return the standardised target. Shapes: (N, H) -> (N, D)."""
+        mean_D, deviation_D = self.get_buffer(f"mean_{pair.key}"), self.get_buffer(f"deviation_{pair.key}")
+        return (self.project(pair, teacher_NH) - mean_D) / deviation_D
+
+    @torch.no_grad()
+    def calibrate(self, states: Iterable[dict[int, Tensor]]) -> None:
+        """Measure mean and deviation of each target dimension.
+
+        Args:
+            states: For each calibration batch the teacher's states (N, H) by layer number.
+
+        Raises:
+            ValueError: No states, or states that are not finite.
+        """
+        sums: dict[str, list[Any]] = {pair.key: [0, 0.0, 0.0] for pair in self.pairs}
+        for batch in states:
+            for pair in self.pairs:
+                projected = self.project(pair, batch[pair.teacher]).double()
+                total = sums[pair.key]
+                total[0] += len(projected)
+                total[1] = total[1] + projected.sum(0)
+                total[2] = total[2] + projected.square().sum(0)
+        for pair in self.pairs:
+            count, first, second = sums[pair.key]
+            if count < 2 or not bool(torch.isfinite(second).all()):
+                raise ValueError(
+                    f"calibration of teacher layer {pair.teacher} saw {count} positions, or states that are not "
+                    "finite; check the training data and the teacher"
+                )
+            mean = first / count
+            deviation = (second / count - mean.square()).clamp(min=0).sqrt()
+            # A dimension that never varies says nothing; dividing by its deviation would only blow up rounding.
+            deviation = torch.where(deviation < _SMALLEST_DEVIATION, torch.ones_like(deviation), deviation)
+            self.get_buffer(f"mean_{pair.key}").copy_(mean)
+            self.get_buffer(f"deviation_{pair.key}").copy_(deviation)
+        self.calibrated = True
+
+    def save(self, folder: str | Path) -> None:
+        """Write read-outs and calibration into a checkpoint; the exported student has neither."""
+        save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, Path(folder) / FILE_NAME)
+
+    def load(self, folder: str | Path) -> None:
+        """Read read-outs and calibration from a checkpoint.
+
+        Raises:
+            ValueError: The checkpoint has none, or those of other layers or dimensions.
+        """
+        path = Path(folder) / FILE_NAME
+        if not path.exists():
+            raise ValueError(
+                f"{folder} has no {FILE_NAME}: it is no checkpoint of a curriculum extraction; resume another"
+            )
+        try:
+            self.load_state_dict(load_file(path))
+        except RuntimeError as error:
+            raise ValueError(f"{path} belongs to other layers or dimensions: {error}") from error
+        self.calibrated = True
+
+
+def _readout(student_width: int, dimensions: int, generator: torch.Generator) -> nn.Linear:
+    """Return a linear map with PyTorch's usual first weights, drawn from `generator`."""
+    linear = nn.Linear(student_width, dimensions, device="meta").to_empty(device="cpu")
+    bound = student_width**-0.5
+    with torch.no_grad():
+        linear.weight.uniform_(-bound, bound, generator=generator)
+        linear.bias.uniform_(-bound, bound, generator=generator)
+    return linear
+
+
+def uniform_map(student_layers: int, teacher_layers: int) -> list[LayerPair]:
+    """Return student layer i ← teacher layer round(i · L_T / L_S), at least 1, for all student layers."""
+    return [
+        LayerPair(layer, max(1, round(layer * teacher_layers / student_layers)))
+        for layer in range(1, student_layers + 1)
+    ]
