@@ -158,6 +158,21 @@ class Distillation:
         self.enter_stage(step)
         self._read_ahead(step)
 
+    def calibrate(self, batches: Iterable[Mapping[str, Any]]) -> None:
+        """Measure the extraction targets' mean and deviation on training batches, unless a checkpoint brought them."""
+        extractor, teacher = self.extractor, self.teacher
+        if extractor is None or teacher is None or extractor.calibrated:
+            return
+        layers = sorted({pair.teacher for pair in extractor.pairs})
+        teacher.enter(len(teacher.revisions) - 1)
+
+        def states() -> Iterable[dict[int, Tensor]]:
+            for batch in batches:
+                hidden = teacher.hidden_states(self._positioned(batch), layers)
+                yield {layer: attended_rows(hidden[layer], batch.get("attention_mask")) for layer in layers}
+
+        extractor.calibrate(states())
+
     def stage_at(self, step: int) -> Stage:
         """Return the stage of an optimizer step.
 
@@ -195,18 +210,13 @@ class Distillation:
     def describe_step(self, step: int) -> dict[str, float]:
         """Return stage, teacher step, weights and temperatures of a step, under the names of the log."""
         assert self.plan is not None
-        index = self.plan.index_at(step)
-        stage, progress = self.plan.stages[index], step / self.max_steps
-        described: dict[str, float] = {"curriculum/stage": float(index)}
+        described = self.plan.describe(step, step / self.max_steps)
+        stage = self.plan.stage_at(step)
         if self.teacher is not None and stage.revision is not None:
             revision = self.teacher.revisions[stage.revision]
             described["teacher/revision"] = float(stage.revision)
             if revision.step is not None:
                 described["teacher/step"] = float(revision.step)
-        for term in stage.terms:
-            described[f"weight/{term.name}"] = term.weight_at(progress)
-            if term.objective.uses_teacher:
-                described[f"temperature/{term.name}"] = term.temperature(progress)
         return described
 
     # ---- the loss ----

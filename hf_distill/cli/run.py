@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+
 def run(
     recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that comes with hf_distill.")],
     set_: Annotated[

@@ -131,6 +131,16 @@ class Plan:
         starts = [0, *self.switches]
         return starts[index] if index < len(starts) else None
 
+    def describe(self, step: int, progress: float) -> dict[str, float]:
+        """Return the stage's number and its terms' weights and temperatures, under the names of the log."""
+        index = self.index_at(step)
+        described = {"curriculum/stage": float(index)}
+        for term in self.stages[index].terms:
+            described[f"weight/{term.name}"] = term.weight_at(progress)
+            if term.objective.uses_teacher:
+                described[f"temperature/{term.name}"] = term.temperature(progress)
+        return described
+
     def next_revision(self, step: int) -> int | None:
         """Return the next stage's revision where it differs from the current one, for reading it ahead."""
         index = self.index_at(step)

@@ -23,7 +23,6 @@ from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
 from hf_distill.report.page import write_report
 from hf_distill.run_record import RunRecord, StudentRun
-from hf_distill.strict_dataclass import from_mapping
 from hf_distill.tasks import TASKS, Task
 from hf_distill.teachers import TeacherSequence
 from hf_distill.trainer import ProgressiveDistillTrainer
