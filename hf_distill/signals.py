@@ -78,14 +78,14 @@ class Signals:
         return self.student_logits, self.labels
 
     def hidden_pair(self) -> tuple[Tensor, Tensor]:
-        """Return (student, teacher) hidden states, aligned and of one width.
+        """Return (student, teacher) hidden states, aligned and of one width; no gradient reaches the teacher.
 
         Raises:
             ValueError: The stage reads no hidden states.
         """
         if self.student_hidden is None or self.teacher_hidden is None:
             raise ValueError("this objective compares hidden states, but the stage reads none; use it in `extraction`")
-        return self.student_hidden, self.teacher_hidden
+        return self.student_hidden, self.teacher_hidden.detach()
 
 
 def select_rows(head: Head, inputs: Mapping[str, Any]) -> Rows:

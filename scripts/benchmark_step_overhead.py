@@ -1,7 +1,7 @@
 """Step time of ProgressiveDistillTrainer against a bare PyTorch loop that does the same work.
 
 The work: teacher forward, student forward and backward, AdamW step, for masked language models of BERT-mini size
-(student 4 layers × 256, teacher 6 layers × 384). Both run in one process, in turns; the ratio of medians is what counts.
+(student 4 layers × 256, teacher 6 layers × 384). Both run in one process, in turns; the median ratio is what counts.
 
     python scripts/benchmark_step_overhead.py --steps 40 --rounds 3
 """
@@ -23,6 +23,7 @@ from hf_distill.atomic import atomic_write_json
 
 
 def bert(layers: int, width: int, vocabulary: int) -> BertForMaskedLM:
+    """Build a BERT with fresh weights and heads of 64."""
     heads = width // 64
     config = BertConfig(
         vocab_size=vocabulary, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
@@ -32,6 +33,7 @@ def bert(layers: int, width: int, vocabulary: int) -> BertForMaskedLM:
 
 
 def batches(steps: int, size: int, length: int, vocabulary: int) -> list[dict[str, torch.Tensor]]:
+    """Make random examples of which 15 % of the positions are labelled."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(5, vocabulary, (steps * size, length), generator=generator)
     labels = torch.where(torch.rand(ids.shape, generator=generator) < 0.15, ids, torch.tensor(-100))
@@ -63,6 +65,7 @@ def bare_steps(student, teacher, data: list[dict[str, torch.Tensor]], size: int)
 
 
 def trainer_steps(student, teacher, data: list[dict[str, torch.Tensor]], size: int, folder: str) -> list[float]:
+    """The same steps with ProgressiveDistillTrainer."""
     arguments = ProgressiveDistillConfig(
         output_dir=folder, max_steps=len(data) // size, per_device_train_batch_size=size, learning_rate=1e-4,
         save_strategy="no", report_to="none", disable_tqdm=True, logging_steps=10**9, dataloader_pin_memory=False,
@@ -78,6 +81,7 @@ def trainer_steps(student, teacher, data: list[dict[str, torch.Tensor]], size: i
 
 
 def main() -> None:
+    """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
