@@ -115,12 +115,12 @@ def _ending_early(model: nn.Module) -> Iterator[None]:
 
     # An entry in the instance's own dictionary shadows the class's forward; removing it restores the class's.
     shadowed = "forward" in model.__dict__
-    model.forward = shortened  # type: ignore[method-assign]
+    model.forward = shortened
     try:
         yield
     finally:
         if shadowed:
-            model.forward = forward  # type: ignore[method-assign]
+            model.forward = forward
         else:
             del model.__dict__["forward"]
 

@@ -8,25 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
+from transformers import Trainer
 
 from hf_distill.curricula import Extraction
 from hf_distill.distillation import Distillation
 
-if TYPE_CHECKING:
-    from transformers import Trainer
-
-    Base = Trainer
-else:
-    Base = object
-
-
-class ReadoutTraining(Base):
-    """Mixin for a Trainer that has a `distillation`."""
+class ReadoutTraining(Trainer):
+    """A Trainer that has a `distillation` and trains its read-outs, where it has any."""
 
     distillation: Distillation
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback
 
 from hf_distill.compatibility import head_of, unwrap_peft
 from hf_distill.config import ProgressiveDistillConfig
@@ -24,7 +24,7 @@ from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.as_teacher import as_teacher
 
 
-class ProgressiveDistillTrainer(ReadoutTraining, Trainer):
+class ProgressiveDistillTrainer(ReadoutTraining):
     """A Trainer whose student learns from a sequence of its teacher's checkpoints, or from one teacher, or labels.
 
     Example:

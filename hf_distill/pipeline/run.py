@@ -51,7 +51,7 @@ class Cell:
 
 def cells_of(recipe: Recipe) -> list[Cell]:
     """Return the students of a recipe: every curriculum with every seed, seed by seed within a curriculum."""
-    cells = []
+    cells: list[Cell] = []
     for label, spec in recipe.curricula().items():
         curriculum = dict(spec)
         training = {**recipe.training, **curriculum.pop("training", {})}
