@@ -18,6 +18,7 @@ from transformers import Trainer
 from hf_distill.curricula import Extraction
 from hf_distill.distillation import Distillation
 
+
 class ReadoutTraining(Trainer):
     """A Trainer that has a `distillation` and trains its read-outs, where it has any."""
 
