@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -193,7 +193,7 @@ def plot_fidelity(infos: Mapping[str, Sequence[FidelityInfo]], steps: Sequence[i
     figure = new_figure(1200, 950)
     above, below = figure.subplots(2, 1, sharex=True)
     for place, (name, of_student) in enumerate(infos.items()):
-        look = {
+        look: dict[str, Any] = {
             "color": series_colour(place),
             "linestyle": series_line_style(place),
             "linewidth": 1.6,
