@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def check_recipe(recipe: Recipe) -> None:
     """Build everything a recipe needs without training, and show what it would run."""
-    from hf_distill.pipeline.run import cells_of, check_before_training, task_of
+    from hf_distill.pipeline.cells import cells_of, task_of
+    from hf_distill.pipeline.checks import check_before_training
     from hf_distill.pipeline.workspace import Workspace
 
     cells = cells_of(recipe)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,57 +14,22 @@ import torch
 from accelerate import PartialState
 
 from hf_distill.analysis.revision_scores import transition_of
-from hf_distill.curricula import CURRICULA
 from hf_distill.hub.card import save_student_card
-from hf_distill.pipeline.student import finished_run, student_trainer, train_student
-from hf_distill.pipeline.teacher import open_teacher, scores_of, teacher_trainer, train_teacher
+from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, task_of
+from hf_distill.pipeline.checks import check_before_training, check_plans
+from hf_distill.pipeline.student import finished_run, train_student
+from hf_distill.pipeline.teacher import open_teacher, scores_of, train_teacher
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
 from hf_distill.report.page import write_report
 from hf_distill.run_record import RunRecord, StudentRun
-from hf_distill.tasks import TASKS, Task
+from hf_distill.tasks import Task
 from hf_distill.teachers import TeacherSequence
 from hf_distill.trainer import ProgressiveDistillTrainer
 
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("hf-distill", "torch", "transformers", "accelerate", "datasets", "peft", "safetensors", "huggingface_hub")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One student to train.
-
-    Attributes:
-        label: Of the curriculum in the comparison.
-        curriculum: Its specification.
-        training: The recipe's training block with this curriculum's overrides.
-        seed: Of weights, data and dropout.
-    """
-
-    label: str
-    curriculum: dict[str, Any]
-    training: dict[str, Any]
-    seed: int
-
-
-def cells_of(recipe: Recipe) -> list[Cell]:
-    """Return the students of a recipe: every curriculum with every seed, seed by seed within a curriculum."""
-    cells: list[Cell] = []
-    for label, spec in recipe.curricula().items():
-        curriculum = dict(spec)
-        training = {**recipe.training, **curriculum.pop("training", {})}
-        cells.extend(Cell(label, curriculum, training, seed) for seed in recipe.seeds)
-    return cells
-
-
-def task_of(recipe: Recipe) -> Task:
-    """Build the recipe's task.
-
-    Raises:
-        ValueError: Unknown task or field.
-    """
-    return TASKS.build(recipe.task, path="task")
 
 
 def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool = True) -> RunRecord:
@@ -106,7 +70,10 @@ def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool
     record.task["description"] = data.description
     record.student["parameters"] = sum(parameter.numel() for parameter in trainer.model.parameters())
     if teacher is not None:
-        inspect_teacher(record, teacher, trainer, workspace)
+        workspace.pin_teacher(teacher.manifest(), write=state.is_main_process)
+        inspect_teacher(record, teacher, trainer, workspace, data=data.fingerprint)
+        chosen, problem = record.teacher.get("chosen"), record.teacher.get("transition_problem")
+        check_plans(recipe, task, teacher, workspace, cells, chosen=chosen, problem=problem)
     for cell in cells:
         record.runs.append(run_cell(cell, recipe, task, teacher, workspace, record))
         if state.is_main_process:
@@ -118,58 +85,19 @@ def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool
     return record
 
 
-def check_before_training(recipe: Recipe, task: Task, workspace: Workspace, cells: list[Cell]) -> None:
-    """Build everything that can be built without training, so that mistakes surface now.
-
-    Raises:
-        ValueError: A curriculum, model, data set, teacher or training argument that cannot work.
-    """
-    teacher = None
-    if recipe.teacher is not None and recipe.teacher.source is not None:
-        teacher = open_teacher(recipe, workspace)
-    for cell in cells:
-        CURRICULA.build(cell.curriculum, path=f"compare.{cell.label}" if recipe.compare else "curriculum")
-    seen: set[str] = set()
-    for cell in cells:
-        if cell.label in seen or (teacher is None and cell.curriculum["name"] != "labels"):
-            continue
-        seen.add(cell.label)
-        build_trainer(cell, recipe, task, teacher, workspace)
-    if recipe.teacher is not None and recipe.teacher.train is not None:
-        data = task.prepare(seed=recipe.teacher.train.seed, cache_dir=workspace.cache)
-        teacher_trainer(recipe, task, data, workspace)
-
-
-def build_trainer(
-    cell: Cell,
-    recipe: Recipe,
-    task: Task,
-    teacher: TeacherSequence | None,
+def inspect_teacher(
+    record: RunRecord,
+    teacher: TeacherSequence,
+    trainer: ProgressiveDistillTrainer,
     workspace: Workspace,
     *,
-    labels_only: bool = False,
-) -> ProgressiveDistillTrainer:
-    """Build the trainer of one cell; `labels_only` leaves its curriculum aside, to look at data and student."""
-    return student_trainer(
-        recipe,
-        task,
-        curriculum={"name": "labels"} if labels_only else cell.curriculum,
-        training=cell.training,
-        seed=cell.seed,
-        teacher=teacher,
-        folder=workspace.student(cell.label, cell.seed),
-        cache_dir=workspace.cache,
-    )
-
-
-def inspect_teacher(
-    record: RunRecord, teacher: TeacherSequence, trainer: ProgressiveDistillTrainer, workspace: Workspace
+    data: str,
 ) -> None:
-    """Score the teacher's revisions on held-out data, find its sharp drop and note both in the record."""
+    """Score the teacher's revisions on held-out data (`data`: its fingerprint) and note scores and sharp drop."""
     teacher.attach(head=trainer.distillation.head, accelerator=trainer.accelerator)
     teacher.enter(len(teacher.revisions) - 1)
     record.teacher["parameters"] = sum(parameter.numel() for parameter in teacher.model.parameters())
-    record.teacher["scores"] = scores_of(teacher, trainer, workspace.root)
+    record.teacher["scores"] = scores_of(teacher, trainer, workspace.root, data=data)
     record.teacher.setdefault("final_metrics", _metrics(record.teacher["scores"][-1]))
     if len(teacher.revisions) > 1:
         try:
@@ -187,19 +115,12 @@ def _metrics(score: Mapping[str, Any]) -> dict[str, Any]:
 def run_cell(
     cell: Cell, recipe: Recipe, task: Task, teacher: TeacherSequence | None, workspace: Workspace, record: RunRecord
 ) -> StudentRun:
-    """Train one student, or return its record where it is finished.
-
-    Raises:
-        ValueError: The curriculum wants the revision in the sharp drop, and there is none.
-    """
+    """Train one student, or return its record where it is finished."""
     kept = finished_run(workspace.student(cell.label, cell.seed))
     if kept is not None:
         return kept
     trainer = build_trainer(cell, recipe, task, teacher, workspace)
     if trainer.distillation.curriculum.needs_scores:
-        if record.teacher.get("chosen") is None:
-            problem = record.teacher.get("transition_problem", "the teacher has one revision only")
-            raise ValueError(f"{cell.label}: no revision can be chosen by `auto`: {problem}")
         trainer.distillation.chosen_revision = record.teacher["chosen"]
     return train_student(trainer, recipe, task, label=cell.label, workspace=workspace)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_distill.analysis.checkpoint_selection import plot_transition
 from hf_distill.analysis.revision_scores import transition_of
-from hf_distill.pipeline.run import build_trainer, cells_of, task_of
+from hf_distill.pipeline.cells import build_trainer, cells_of, task_of
 from hf_distill.pipeline.teacher import open_teacher, scores_of, train_teacher
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
@@ -46,7 +46,8 @@ def score_teacher(recipe: Recipe) -> TeacherScores:
     teacher = open_teacher(recipe, workspace)
     trainer = build_trainer(cells[0], recipe, task, None, workspace, labels_only=True)
     teacher.attach(head=trainer.distillation.head, accelerator=trainer.accelerator)
-    scores = scores_of(teacher, trainer, workspace.root)
+    data = task.prepare(seed=cells[0].seed, cache_dir=workspace.cache)
+    scores = scores_of(teacher, trainer, workspace.root, data=data.fingerprint)
     try:
         info = transition_of(scores)
     except ValueError as error:

@@ -132,15 +132,24 @@ def open_teacher(recipe: Recipe, workspace: Workspace) -> TeacherSequence:
     )
 
 
-def scores_of(teacher: TeacherSequence, trainer: ProgressiveDistillTrainer, folder: Path) -> list[dict[str, Any]]:
-    """Return the held-out scores of all revisions, kept in `teacher_scores.json` for the same revisions."""
+def scores_of(
+    teacher: TeacherSequence, trainer: ProgressiveDistillTrainer, folder: Path, *, data: str
+) -> list[dict[str, Any]]:
+    """Return the held-out scores of all revisions, kept in `teacher_scores.json` for the same revisions and data.
+
+    Args:
+        teacher: Attached.
+        trainer: Hands out the held-out batches.
+        folder: Where the scores are kept.
+        data: Fingerprint of the task's data.
+    """
     file = folder / "teacher_scores.json"
-    commits = [revision.commit for revision in teacher.revisions]
+    key = {"commits": [revision.commit for revision in teacher.revisions], "data": data}
     if file.exists():
         kept = json.loads(file.read_text(encoding="utf-8"))
-        if kept["commits"] == commits:
+        if key.items() <= kept.items():
             return kept["scores"]
     scores = score_revisions(teacher, trainer.get_eval_dataloader(), head=trainer.distillation.head)
     if trainer.is_world_process_zero():
-        atomic_write_json(file, {"commits": commits, "scores": scores})
+        atomic_write_json(file, {**key, "scores": scores})
     return scores

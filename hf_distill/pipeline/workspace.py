@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from hf_distill.atomic import atomic_write_text
+from hf_distill.atomic import atomic_write_json, atomic_write_text
 from hf_distill.recipe import Recipe
 
 RECIPE_FILE = "recipe.yaml"
+REVISIONS_FILE = "teacher_revisions.json"
 OWN_FOLDERS = frozenset({"cache", "teacher", "students"})
 
 
@@ -68,6 +72,37 @@ class Workspace:
             self.root.mkdir(parents=True, exist_ok=True)
             atomic_write_text(kept, recipe.to_yaml())
         return False
+
+    def pin_teacher(self, manifest: Sequence[dict[str, Any]], *, write: bool) -> None:
+        """Note the teacher's revisions, or compare them with those that the students here have learned from.
+
+        Args:
+            manifest: Name and commit (and more) of each revision.
+            write: Whether this process writes.
+
+        Raises:
+            ValueError: There are students here, and the revisions they learned from were others.
+        """
+        file = self.root / REVISIONS_FILE
+        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else list(manifest)
+        if [r["commit"] for r in before] != [r["commit"] for r in manifest] and self._holds_students():
+            was, now = (
+                ", ".join(f"{r['name']} ({r['commit']})" for r in side if r["commit"] not in other)
+                for side, other in (
+                    (before, {r["commit"] for r in manifest}),
+                    (manifest, {r["commit"] for r in before}),
+                )
+            )
+            raise ValueError(
+                f"the teacher has changed since students in {self.root} learned from it: it had {was or 'no others'}, "
+                f"now it has {now or 'no others'}. Bring the old revisions back, or choose another folder with "
+                "--set output_dir=..."
+            )
+        if write:
+            atomic_write_json(file, list(manifest))
+
+    def _holds_students(self) -> bool:
+        return any(self.root.glob("students/*/*/checkpoint-*")) or any(self.root.glob("students/*/*/*.json"))
 
     def holds_training(self) -> bool:
         """Whether anything was trained here; a recipe that failed its checks leaves nothing worth keeping."""

@@ -1,0 +1,104 @@
+"""Everything a recipe needs, built once before any training, so that mistakes surface while nothing is lost."""
+
+from __future__ import annotations
+
+from hf_distill.config import ProgressiveDistillConfig
+from hf_distill.curricula import CURRICULA
+from hf_distill.pipeline.cells import Cell, build_trainer
+from hf_distill.pipeline.teacher import open_teacher, teacher_trainer
+from hf_distill.pipeline.workspace import Workspace
+from hf_distill.recipe import Recipe
+from hf_distill.tasks import Task
+from hf_distill.teachers import LiveTeacher, TeacherSource
+from hf_distill.teachers.revisions import Revision
+from hf_distill.trainer import ProgressiveDistillTrainer
+
+
+def check_before_training(recipe: Recipe, task: Task, workspace: Workspace, cells: list[Cell]) -> None:
+    """Build every model, data set and curriculum of a recipe and lay out its stages, as far as they are known.
+
+    For a teacher that the recipe trains first, its untrained model stands in, with the checkpoints that its training
+    arguments promise.
+
+    Raises:
+        ValueError: A curriculum, model, data set, teacher or training argument that cannot work.
+    """
+    for cell in cells:
+        CURRICULA.build(cell.curriculum, path=f"compare.{cell.label}" if recipe.compare else "curriculum")
+    teacher: TeacherSource | None = None
+    if recipe.teacher is not None:
+        trained = recipe.teacher.train is not None
+        teacher = _stand_in(recipe, task, workspace) if trained else open_teacher(recipe, workspace)
+    # Which revision `auto` is, the scores will tell; any but the final one has the place in the plan.
+    chosen = teacher.revisions[0].name if teacher is not None and len(teacher.revisions) > 1 else None
+    check_plans(recipe, task, teacher, workspace, cells, chosen=chosen)
+
+
+def check_plans(
+    recipe: Recipe,
+    task: Task,
+    teacher: TeacherSource | None,
+    workspace: Workspace,
+    cells: list[Cell],
+    *,
+    chosen: str | None,
+    problem: str | None = None,
+) -> None:
+    """Build the trainer of each curriculum and lay out its stages over the teacher's revisions.
+
+    Args:
+        recipe: What is to be run.
+        task: Its task.
+        teacher: Its teacher, or a stand-in without revisions, for which no stages can be laid out.
+        workspace: Its folder.
+        cells: Its students; one of each curriculum is looked at.
+        chosen: The revision that `auto` stands for.
+        problem: Why there is none, where the teacher has several revisions.
+
+    Raises:
+        ValueError: Student, teacher, data and curriculum do not fit together, a revision does not exist, a stage does
+            not fit into the run, or `auto` is asked for and there is no such revision.
+    """
+    for label in dict.fromkeys(cell.label for cell in cells):
+        cell = next(cell for cell in cells if cell.label == label)
+        trainer = build_trainer(cell, recipe, task, teacher, workspace)
+        distillation = trainer.distillation
+        if distillation.teacher is not None and not distillation.teacher.revisions:
+            continue
+        if distillation.curriculum.needs_scores:
+            if chosen is None:
+                why = problem or "the teacher has one revision only"
+                raise ValueError(f"{label}: no revision can be chosen by `auto`: {why}")
+            distillation.chosen_revision = chosen
+        try:
+            distillation.make_plan(planned_steps(trainer))
+        except ValueError as error:
+            raise ValueError(f"{label}: {error}") from error
+
+
+def planned_steps(trainer: ProgressiveDistillTrainer) -> int:
+    """Return the optimizer steps of a run: `max_steps`, or what the epochs come to."""
+    if trainer.args.max_steps > 0:
+        return trainer.args.max_steps
+    return trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1]
+
+
+def _stand_in(recipe: Recipe, task: Task, workspace: Workspace) -> LiveTeacher:
+    assert recipe.teacher is not None and recipe.teacher.train is not None
+    data = task.prepare(seed=recipe.teacher.train.seed, cache_dir=workspace.cache)
+    trainer = teacher_trainer(recipe, task, data, workspace)
+    teacher = LiveTeacher(trainer.model, tokenizer=data.processing_class)
+    teacher.revisions = promised_revisions(trainer.args)
+    return teacher
+
+
+def promised_revisions(args: ProgressiveDistillConfig) -> list[Revision]:
+    """Return the checkpoints that a training will leave at most; none where its arguments do not tell their steps."""
+    interval = args.save_steps
+    if args.save_strategy != "steps" or interval < 1 or interval != int(interval) or args.max_steps < 1:
+        return []
+    steps = dict.fromkeys([*range(int(interval), args.max_steps + 1, int(interval)), args.max_steps])
+    return [
+        Revision(name=f"checkpoint-{step}", step=step, source="to be trained", revision=None, commit="")
+        for step in steps
+    ]
