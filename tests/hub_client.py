@@ -38,18 +38,20 @@ def hub_client(url: str, home: Path, *, token: str | None = None) -> Iterator[Ca
         pool.shutdown()
 
 
-def resolve(spec: str, **options: Any) -> list[Any]:
-    """Run `resolve_revisions`."""
+def resolve(spec: Any, *, tries: int = 3, **options: Any) -> list[Any]:
+    """Run `resolve_revisions`, without long waits between its tries."""
+    from hf_distill.teachers.retry import Backoff
     from hf_distill.teachers.revisions import resolve_revisions
 
-    return resolve_revisions(spec, **options)
+    return resolve_revisions(spec, backoff=Backoff(tries=tries, first_seconds=0.01), **options)
 
 
-def folder(revision: Any, **options: Any) -> Path:
-    """Run `folder_of`."""
+def folder(revision: Any, *, tries: int = 3, **options: Any) -> Path:
+    """Run `folder_of`, without long waits between its tries."""
+    from hf_distill.teachers.retry import Backoff
     from hf_distill.teachers.revisions import folder_of
 
-    return folder_of(revision, **options)
+    return folder_of(revision, backoff=Backoff(tries=tries, first_seconds=0.01), **options)
 
 
 def api(method: str, *args: Any, **options: Any) -> Any:

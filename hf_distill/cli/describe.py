@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hf_distill.pipeline.scoring import TeacherScores
     from hf_distill.recipe import Recipe
     from hf_distill.run_record import RunRecord
-    from hf_distill.teachers.revisions import Revision
+    from hf_distill.teachers.listing import ListedRevision
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -68,19 +68,30 @@ def show_scores(scores: TeacherScores) -> None:
     console.print(f"picture: {scores.picture}" if scores.picture else "")
 
 
-def revision_table(revisions: Sequence[Revision]) -> None:
-    """Show revisions with their pins."""
-    table = Table("revision", "step", "source", "commit", "on disk", box=None, pad_edge=False)
-    for revision in revisions:
-        size = _megabytes(revision.folder) if revision.folder is not None else "no"
+def show_revisions(listed: Sequence[ListedRevision], notes: Sequence[str] = ()) -> None:
+    """Show revisions with their pins, what a download of them brings, and what a history left out."""
+    table = Table("revision", "step", "source", "commit", "date", "size", "cached", box=None, pad_edge=False)
+    for one in listed:
+        revision = one.revision
         step = "–" if revision.step is None else str(revision.step)
-        table.add_row(revision.name, step, revision.source, revision.commit[:19], size)
-    Console().print(table)
+        date = "–" if one.date is None else f"{one.date:%Y-%m-%d %H:%M}"
+        commit = revision.commit[:15] if revision.commit.startswith("sha256:") else revision.commit[:12]
+        table.add_row(revision.name, step, revision.source, commit, date, size_text(one.size), one.cached)
+    console = Console()
+    console.print(table)
+    missing = [one for one in listed if one.cached != "yes"]
+    total, coming = (size_text(sum(one.size for one in some)) for some in (listed, missing))
+    console.print(f"{len(listed)} revisions, {total}; {len(missing)} not whole in the cache, {coming}")
+    for note in notes:
+        console.print(note, markup=False)
 
 
-def _megabytes(folder: Path) -> str:
-    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return f"{size / 1e6:.1f} MB"
+def size_text(size: int) -> str:
+    """Return a number of bytes for people, in powers of ten."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"
 
 
 def number(value: Any) -> str:

@@ -13,18 +13,28 @@ app = typer.Typer(help="A teacher's revisions: list them, score them, choose one
 def list_(
     spec: Annotated[
         str,
-        typer.Argument(help="A folder with checkpoint-*, 'org/model@step*', 'org/model@main', or one model."),
+        typer.Argument(
+            help="A folder with checkpoint-*, 'org/model@step*', 'org/model@main~*' (its history), or one model."
+        ),
     ],
+    every: Annotated[int, typer.Option("--every", metavar="N", help="Every N-th revision, and the last one.")] = 1,
+    first: Annotated[str | None, typer.Option("--first", help="Name or step of the first revision.")] = None,
+    last: Annotated[str | None, typer.Option("--last", help="Name or step of the last revision.")] = None,
+    cache_dir: Annotated[str | None, typer.Option("--cache-dir", help="The Hub cache to look into.")] = None,
 ) -> None:
-    """Show a teacher's revisions: step, commit or content hash, size, and whether they are on disk.
+    """Show a teacher's revisions: step, commit or content hash, date, size, and whether they are on disk.
 
     Examples: [bold]hf-distill teachers list runs/parity-quickstart/teacher[/bold] ·
-    [bold]hf-distill teachers list 'org/model@step*'[/bold]
+    [bold]hf-distill teachers list 'org/model@step*' --every 2 --first step100[/bold] ·
+    [bold]hf-distill teachers list 'org/model@main~*'[/bold]
     """
-    from hf_distill.cli.describe import revision_table
-    from hf_distill.teachers.revisions import resolve_revisions
+    from hf_distill.cli.describe import show_revisions
+    from hf_distill.teachers.listing import list_revisions
+    from hf_distill.teachers.revisions import resolve
 
-    revision_table(resolve_revisions(spec))
+    mapping = {"revisions": spec, "every": every, "first": first, "last": last}
+    revisions, notes = resolve(mapping, cache_dir=cache_dir)
+    show_revisions(list_revisions(revisions, cache_dir=cache_dir), notes)
 
 
 @app.command("score")

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from hf_distill.teachers.checkpoint_files import file_list_problem, pickled_only, whole_checkpoint_problem
-from hf_distill.teachers.hub_repository import ModelRepository
+from hf_distill.teachers.hub_history import is_history, read_history
+from hf_distill.teachers.hub_repository import ASKING, ModelRepository
+from hf_distill.teachers.retry import Backoff
 from hf_distill.teachers.revision_spec import (
     MAIN,
     Revision,
@@ -27,30 +29,65 @@ _CONNECTIONS = 8
 _MOST_PROBLEMS = 5
 
 
+class Resolution(NamedTuple):
+    """Pinned revisions, in order, and for people what was left out of a history."""
+
+    revisions: list[Revision]
+    notes: list[str]
+
+
+class _Pin(NamedTuple):
+    name: str
+    asked: str
+    commit: str
+    step: int | None
+
+
 def resolve_hub_spec(
     spec: RevisionSpec,
     *,
     token: str | None = None,
     cache_dir: str | Path | None = None,
     allow_pickled_weights: bool = False,
-) -> list[Revision]:
-    """Pin the revisions that one entry names, in its order; those of a pattern by step.
+    backoff: Backoff = ASKING,
+) -> Resolution:
+    """Pin the revisions that one entry names, in its order; those of a pattern by step, of a history by age.
 
     Raises:
         ValueError: A revision is missing, holds no usable weights, or is not in the cache while the Hub is out of
             reach. All revisions are looked at, so that one message names all that is wrong.
+        HubUnavailable: The Hub answers with errors.
     """
-    repository = ModelRepository(spec.source, token=token, cache_dir=cache_dir)
-    pinned = _commits(repository, spec.revisions or (MAIN,))
-    several = len(pinned) > 1
+    repository = ModelRepository(spec.source, token=token, cache_dir=cache_dir, backoff=backoff)
+    pins, notes = _pins(repository, spec, allow_pickled_weights=allow_pickled_weights)
+    several = len(pins) > 1
     revisions = [
-        _unlocated(spec, name, commit, subfolder, several=several)
-        for name, commit in pinned.items()
-        for subfolder in _subfolders(repository, commit, spec)
+        _unlocated(spec, pin, subfolder, several=several)
+        for pin in pins
+        for subfolder in _subfolders(repository, pin.commit, spec)
     ]
-    return _each(
+    located = _each(
         lambda revision: _located(repository, revision, allow_pickled_weights=allow_pickled_weights), revisions
     )
+    return Resolution(located, notes)
+
+
+def _pins(
+    repository: ModelRepository, spec: RevisionSpec, *, allow_pickled_weights: bool
+) -> tuple[list[_Pin], list[str]]:
+    asked = spec.revisions or (MAIN,)
+    histories = [name for name in asked if is_history(name)]
+    if not histories:
+        commits = _commits(repository, asked)
+        return [_Pin(name, name, commit, step_of(name)) for name, commit in commits.items()], []
+    if len(asked) > 1 or spec.subfolders:
+        raise ValueError(
+            f"teacher {spec.text!r}: a history such as {histories[0]} stands alone; write the rest as further entries "
+            "of a list"
+        )
+    history = read_history(repository, asked[0], each=_each, allow_pickled_weights=allow_pickled_weights)
+    pins = [_Pin(one.name, one.commit, one.commit, one.step) for one in history.revisions]
+    return pins, [history.note(f"{spec.source}@{asked[0]}")]
 
 
 def _commits(repository: ModelRepository, asked: Sequence[str]) -> dict[str, str]:
@@ -84,7 +121,7 @@ def _subfolders(repository: ModelRepository, commit: str, spec: RevisionSpec) ->
     if not spec.subfolders:
         yield None
         return
-    folders = {name.rpartition("/")[0] for name in repository.files(commit)} - {""}
+    folders = {name.rpartition("/")[0] for name in repository.entries(commit)} - {""}
     for asked in spec.subfolders:
         found = matching(folders, asked) if is_pattern(asked) else sorted({asked} & folders)
         if not found:
@@ -94,12 +131,16 @@ def _subfolders(repository: ModelRepository, commit: str, spec: RevisionSpec) ->
         yield from found
 
 
-def _unlocated(spec: RevisionSpec, name: str, commit: str, subfolder: str | None, *, several: bool) -> Revision:
-    label = name
+def _unlocated(spec: RevisionSpec, pin: _Pin, subfolder: str | None, *, several: bool) -> Revision:
+    label = pin.name
     if subfolder:
-        label = f"{name}:{subfolder}" if several else subfolder
-    step = step_of(subfolder or name) if label != MAIN else step_of_source(spec.source.rpartition("/")[2])
-    return Revision(name=label, step=step, source=spec.source, revision=name, commit=commit, subfolder=subfolder)
+        label = f"{pin.name}:{subfolder}" if several else subfolder
+    step = step_of(subfolder) if subfolder else pin.step
+    if label == MAIN and pin.step is None:
+        step = step_of_source(spec.source.rpartition("/")[2])
+    return Revision(
+        name=label, step=step, source=spec.source, revision=pin.asked, commit=pin.commit, subfolder=subfolder
+    )
 
 
 def _located(repository: ModelRepository, revision: Revision, *, allow_pickled_weights: bool) -> Revision:
@@ -109,7 +150,7 @@ def _located(repository: ModelRepository, revision: Revision, *, allow_pickled_w
     if problem is None:
         return replace(revision, folder=folder)
     inside = f"{revision.subfolder}/" if revision.subfolder else ""
-    names = [name[len(inside) :] for name in repository.files(revision.commit) if name.startswith(inside)]
+    names = [name[len(inside) :] for name in repository.entries(revision.commit) if name.startswith(inside)]
     refused = file_list_problem(names, allow_pickled_weights=allow_pickled_weights)
     if repository.unreachable and not (pickled_only(names) and refused):
         command = repository.download_command(revision.revision or MAIN, revision.subfolder)

@@ -10,7 +10,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from hf_distill.teachers.revisions import Revision, check_unchanged, folder_of
+from hf_distill.teachers.fetcher import Fetcher
+from hf_distill.teachers.retry import DiskFull, HubUnavailable
+from hf_distill.teachers.revisions import Revision, check_unchanged
 from hf_distill.teachers.weight_files import weight_files, weights_format
 
 
@@ -21,17 +23,11 @@ class ReadAhead:
     held, until it is taken.
 
     Args:
-        token: For private repositories; appears in no message.
-        cache_dir: The Hub cache to use; None means the client's own.
-        allow_pickled_weights: Accept a revision that has no safetensors.
+        fetcher: Gets a revision's folder; by default from the client's own cache, without a token.
     """
 
-    def __init__(
-        self, *, token: str | None = None, cache_dir: str | Path | None = None, allow_pickled_weights: bool = False
-    ) -> None:
-        self._token = token
-        self._cache_dir = cache_dir
-        self._pickled = allow_pickled_weights
+    def __init__(self, fetcher: Fetcher | None = None) -> None:
+        self._fetcher = fetcher or Fetcher()
         self._reading: _Reading | None = None
 
     def start(self, revision: Revision) -> None:
@@ -41,13 +37,14 @@ class ReadAhead:
         self._drop()
         self._reading = self._begin(revision, in_background=True)
 
-    def take(self, revision: Revision) -> dict[str, Tensor]:
-        """Return the tensors of a revision by name and forget them here; waits until they are read.
+    def ready(self, revision: Revision) -> None:
+        """Wait until a revision can be taken. One that was not started is read now.
 
-        A revision that was not started is read now.
+        A download that failed in the background, perhaps long ago, is tried once more.
 
         Raises:
-            ValueError: The revision changed since it was pinned, is not whole or cannot be downloaded.
+            ValueError: The revision changed since it was pinned, is not whole or is refused.
+            HubUnavailable, DiskFull: It cannot be downloaded.
             Exception: Whatever else reading it raised in the background.
         """
         reading = self._reading
@@ -55,6 +52,24 @@ class ReadAhead:
             self._drop()
             reading = self._begin(revision, in_background=False)
         self._reading = None
+        try:
+            reading.result()
+        except (HubUnavailable, DiskFull):
+            if not reading.in_background:
+                raise
+            reading = self._begin(revision, in_background=False)
+            reading.result()
+        self._reading = reading
+
+    def take(self, revision: Revision) -> dict[str, Tensor]:
+        """Return the tensors of a revision by name and forget them here; waits until they are read.
+
+        Raises:
+            ValueError, HubUnavailable, DiskFull: As `ready`.
+        """
+        self.ready(revision)
+        assert self._reading is not None
+        reading, self._reading = self._reading, None
         return reading.result()
 
     def close(self) -> None:
@@ -62,13 +77,7 @@ class ReadAhead:
         self._drop()
 
     def _begin(self, revision: Revision, *, in_background: bool) -> _Reading:
-        return _Reading(
-            revision,
-            token=self._token,
-            cache_dir=self._cache_dir,
-            allow_pickled_weights=self._pickled,
-            in_background=in_background,
-        )
+        return _Reading(revision, self._fetcher, in_background=in_background)
 
     def _drop(self) -> None:
         if self._reading is not None:
@@ -79,20 +88,10 @@ class ReadAhead:
 class _Reading:
     """One revision on its way into memory."""
 
-    def __init__(
-        self,
-        revision: Revision,
-        *,
-        token: str | None,
-        cache_dir: str | Path | None,
-        allow_pickled_weights: bool,
-        in_background: bool,
-    ) -> None:
+    def __init__(self, revision: Revision, fetcher: Fetcher, *, in_background: bool) -> None:
         self.revision = revision
-        self._token = token
-        self._cache_dir = cache_dir
-        self._pickled = allow_pickled_weights
-        self._quiet = in_background
+        self.in_background = in_background
+        self._fetcher = fetcher
         self._stopped = threading.Event()
         self._copying = threading.Lock()
         self._tensors: dict[str, Tensor] | None = None
@@ -127,13 +126,7 @@ class _Reading:
             self._error = error
 
     def _read(self) -> dict[str, Tensor]:
-        folder = folder_of(
-            self.revision,
-            token=self._token,
-            cache_dir=self._cache_dir,
-            allow_pickled_weights=self._pickled,
-            show_progress=not self._quiet,
-        )
+        folder = self._fetcher.folder(self.revision, show_progress=not self.in_background, stopped=self._stopped)
         check_unchanged(self.revision)
         with self._copying:
             return read_tensors(folder, stopped=self._stopped)

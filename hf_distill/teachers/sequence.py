@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -28,8 +28,10 @@ from hf_distill.compatibility import check_teacher_head
 from hf_distill.signals import Head
 from hf_distill.teachers.base import TeacherSource, freeze, unwrapped
 from hf_distill.teachers.checkpoint_files import has_tokenizer
+from hf_distill.teachers.fetcher import Fetcher, OnDownloadFailure
 from hf_distill.teachers.read_ahead import ReadAhead
-from hf_distill.teachers.revisions import Revision, folder_of, resolve_revisions
+from hf_distill.teachers.retry import RevisionUnavailable
+from hf_distill.teachers.revisions import Revision, TeacherEntries, resolve_revisions, selection_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +47,18 @@ class TeacherSequence(TeacherSource):
     """An ordered list of revisions of one teacher.
 
     Args:
-        spec: A Trainer output folder with `checkpoint-*`, Hub revisions such as "org/model@step*", one model, or a
-            list of ids, paths or "id@revision" in order.
+        spec: A Trainer output folder with `checkpoint-*`, Hub revisions such as "org/model@step*", one model, a list
+            of ids, paths or "id@revision" in order, or a mapping that chooses among them (see `Selection`).
         dtype: Of the teacher's weights; "auto" keeps the checkpoint's.
         tokenizer: The teacher's tokenizer, or the id or path of it; by default the one beside the final revision.
         token: For private repositories; never logged.
         cache_dir: The Hub cache to use.
         allow_pickled_weights: Accept repositories without safetensors.
         trust_remote_code: Run code that the repository brings.
+        on_download_failure: When a revision cannot be downloaded even after several tries: `stop` training with a
+            checkpoint, or `wait` and try on. None is ever left out.
+        max_cached_gb: Most that the weights downloaded by this run may take on disk, in 10⁹ bytes; those of revisions
+            that no later stage needs are removed. None for no limit.
 
     Raises:
         ValueError: A revision is missing, half-written, pickled or not to be had offline; the message says what to do.
@@ -60,7 +66,7 @@ class TeacherSequence(TeacherSource):
 
     def __init__(
         self,
-        spec: str | Path | Sequence[str | Path],
+        spec: TeacherEntries,
         *,
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         tokenizer: PreTrainedTokenizerBase | str | None = None,
@@ -68,8 +74,12 @@ class TeacherSequence(TeacherSource):
         cache_dir: str | None = None,
         allow_pickled_weights: bool = False,
         trust_remote_code: bool = False,
+        on_download_failure: OnDownloadFailure = "stop",
+        max_cached_gb: float | None = None,
     ) -> None:
         self.spec = spec
+        selection = selection_of(spec)
+        self.near_transition = selection.near_transition if selection is not None else None
         self.revisions = resolve_revisions(
             spec, token=token, allow_pickled_weights=allow_pickled_weights, cache_dir=cache_dir
         )
@@ -82,8 +92,15 @@ class TeacherSequence(TeacherSource):
         self._head: Head | None = None
         self._accelerator: Accelerator | None = None
         self._model: torch.nn.Module | None = None
-        self._reader = ReadAhead(token=token, cache_dir=cache_dir, allow_pickled_weights=allow_pickled_weights)
-        self._cache_dir = cache_dir
+        self._fetcher = Fetcher(
+            token=token,
+            cache_dir=cache_dir,
+            allow_pickled_weights=allow_pickled_weights,
+            on_download_failure=on_download_failure,
+            max_cached_gb=max_cached_gb,
+        )
+        self._reader = ReadAhead(self._fetcher)
+        self._waited = 0.0
 
     def attach(self, *, head: Head, accelerator: Accelerator | None) -> None:
         """Remember the head and who places the model; no weights are loaded before the first `enter`.
@@ -151,9 +168,46 @@ class TeacherSequence(TeacherSource):
         else:
             self._swap(revision)
         self.current = index
-        stall = time.perf_counter() - started
+        stall = time.perf_counter() - started + self._waited
+        self._waited = 0.0
         logger.info("Teacher revision %s (%s) after %.2f s", revision.name, revision.commit, stall)
         return stall
+
+    def prepare(self, index: int) -> None:
+        """Wait until `enter(index)` has its weights at hand; that wait counts as its stall.
+
+        Raises:
+            RevisionUnavailable: They cannot be had.
+        """
+        if self._model is None or index == self.current:
+            return
+        started = time.perf_counter()
+        try:
+            self._reader.ready(self.revisions[index])
+        except (OSError, ValueError) as error:
+            raise RevisionUnavailable(f"teacher revision {self.revisions[index]} cannot be had: {error}") from error
+        finally:
+            self._waited += time.perf_counter() - started
+
+    def need(self, indexes: Collection[int]) -> None:
+        """Say which revisions are still to come, the current one included; the disk budget may remove others."""
+        final = len(self.revisions) - 1
+        self._fetcher.need(self.revisions[index] for index in {*indexes, final})
+
+    def narrow(self, revisions: Sequence[Revision]) -> None:
+        """Keep only these revisions, in their order; `current` stays the same revision where it is among them.
+
+        Raises:
+            ValueError: One of them is not in the sequence, or the final one is not the last.
+        """
+        kept = list(revisions)
+        if not kept or any(revision not in self.revisions for revision in kept) or kept[-1] != self.revisions[-1]:
+            raise ValueError("a teacher sequence is narrowed to some of its own revisions, the final one at the end")
+        current = self.revisions[self.current] if self.current is not None else None
+        self._reader.close()
+        self.revisions = kept
+        self.current = kept.index(current) if current in kept else None
+        self.near_transition = None
 
     def read_ahead(self, index: int) -> None:
         """Start reading revision `index` (download included) in the background."""
@@ -164,9 +218,7 @@ class TeacherSequence(TeacherSource):
         self._reader.close()
 
     def _folder(self, index: int) -> Path:
-        return folder_of(
-            self.revisions[index], token=self._token, cache_dir=self._cache_dir, allow_pickled_weights=self._pickled
-        )
+        return self._fetcher.folder(self.revisions[index])
 
     def _load(self, revision: Revision) -> PreTrainedModel:
         """Load a revision with transformers, onto the CPU and without touching the random state of training."""

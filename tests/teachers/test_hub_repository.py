@@ -12,7 +12,7 @@ from hub_client import Caller
 from hub_server import Fault, HubServer
 from teacher_folders import save_pickled_teacher, save_teacher
 
-from hf_distill.teachers.hub_repository import ModelRepository, drop_altered_files, is_passing, refusal
+from hf_distill.teachers.hub_repository import ModelRepository, is_passing
 from hf_distill.teachers.weight_files import content_hash
 
 pytestmark = pytest.mark.hub
@@ -159,51 +159,10 @@ def test_failing_hub_never_shortens_a_sequence_to_what_is_cached(
     name = add({"step1": saved[0]})
     client(hub_client.folder, client(hub_client.resolve, f"{name}@step1")[0])
     add({"step2": saved[1]})
-    faults.append(Fault(f"{name}/refs", status=status))
+    faults.append(Fault(f"{name}/refs", status=status, times=2))
     with pytest.raises(ConnectionError, match=f"the Hub answered {status}"):
-        client(hub_client.resolve, f"{name}@step*")
+        client(hub_client.resolve, f"{name}@step*", tries=2)
     assert len(client(hub_client.resolve, f"{name}@step*")) == 2
-
-
-def test_connection_cut_mid_file_is_resumed(
-    client: Caller, add: Callable[..., str], saved: list[Path], faults: list[Fault]
-) -> None:
-    [revision] = client(hub_client.resolve, add({"main": saved[0]}))
-    faults.append(Fault(r"GET .*/resolve/.*model\.safetensors", cut_at=3000))
-    assert content_hash(client(hub_client.folder, revision)) == content_hash(saved[0])
-    assert faults[0].times == 0
-
-
-def test_truncated_file_is_refused_and_the_next_try_succeeds(
-    client: Caller, add: Callable[..., str], saved: list[Path], faults: list[Fault]
-) -> None:
-    [revision] = client(hub_client.resolve, add({"main": saved[0]}))
-    faults.append(Fault(r"GET .*/resolve/.*model\.safetensors", change=lambda content: content[:2000]))
-    with pytest.raises(OSError, match="should be of size"):
-        client(hub_client.folder, revision)
-    assert content_hash(client(hub_client.folder, revision)) == content_hash(saved[0])
-
-
-def test_altered_file_of_the_right_size_is_refused_and_the_next_try_succeeds(
-    client: Caller, add: Callable[..., str], tmp_path: Path, faults: list[Fault]
-) -> None:
-    folder = save_teacher(tmp_path / "own", seed=123)
-    [revision] = client(hub_client.resolve, add({"main": folder}))
-    faults.append(Fault(r"GET .*/resolve/.*model\.safetensors", change=lambda content: content[:-4] + b"evil"))
-    with pytest.raises(ValueError, match="another content than the Hub announced"):
-        client(hub_client.folder, revision)
-    assert content_hash(client(hub_client.folder, revision)) == content_hash(folder)
-
-
-def test_failing_download_can_be_tried_again(
-    client: Caller, add: Callable[..., str], saved: list[Path], faults: list[Fault]
-) -> None:
-    [revision] = client(hub_client.resolve, add({"main": saved[1]}))
-    faults += [Fault(r"/tree/", status=503), Fault(r"GET .*/resolve/.*model\.safetensors", status=500)]
-    with pytest.raises(ConnectionError, match="the Hub answered 500"):
-        client(hub_client.folder, revision)
-    assert [fault.times for fault in faults] == [0, 0]
-    assert content_hash(client(hub_client.folder, revision)) == content_hash(saved[1])
 
 
 def test_name_that_leads_out_of_the_cache_is_refused(
@@ -241,13 +200,24 @@ def test_command_names_all_that_it_needs(tmp_path: Path) -> None:
     )
 
 
-def test_only_passing_refusals_are_connection_errors() -> None:
+def test_only_passing_answers_are_tried_again() -> None:
     assert [is_passing(status) for status in (500, 503, 429, 400, 401, 404)] == [True] * 3 + [False] * 3
-    assert isinstance(refusal("org/m", 502), ConnectionError)
-    assert isinstance(refusal("org/m", 418), ValueError)
 
 
-def test_folder_without_links_is_left_alone(saved: list[Path]) -> None:
-    before = content_hash(saved[0])
-    drop_altered_files(saved[0])
-    assert content_hash(saved[0]) == before
+def test_history_comes_oldest_first_with_titles_and_dates(
+    client: Caller, server: HubServer, add: Callable[..., str], saved: list[Path]
+) -> None:
+    name = add({"main": saved[0]})
+    server.add(name, {"config.json": b"{}"}, title="later")
+    history = client(history_of, name)
+    assert [commit.title for commit in history] == ["initial commit", "upload", "later"]
+    assert [commit.date for commit in history] == sorted(commit.date for commit in history)
+    assert client(date_of, name, history[1].commit) == history[1].date
+
+
+def history_of(name: str) -> object:
+    return ModelRepository(name).history("main")
+
+
+def date_of(name: str, commit: str) -> object:
+    return ModelRepository(name).date_of(commit)

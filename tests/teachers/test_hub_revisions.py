@@ -23,7 +23,7 @@ def cache(tmp_path: Path) -> Path:
 
 def resolve(text: str, cache: Path, **options: bool) -> list[Revision]:
     [spec] = parse_spec(text)
-    return resolve_hub_spec(spec, cache_dir=cache, **options)
+    return resolve_hub_spec(spec, cache_dir=cache, **options).revisions
 
 
 def test_pattern_finds_cached_revisions_in_the_order_of_their_steps(cache: Path) -> None:

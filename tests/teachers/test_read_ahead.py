@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from teacher_folders import cache_model, save_pickled_teacher, save_teacher, save_trainer_checkpoint
 
+from hf_distill.teachers.fetcher import Fetcher
 from hf_distill.teachers.read_ahead import ReadAhead, read_tensors
 from hf_distill.teachers.revisions import Revision, resolve_revisions
 
@@ -115,14 +116,14 @@ def test_revision_from_the_hub_cache_is_read_offline(tmp_path: Path) -> None:
     folder = save_teacher(tmp_path / "saved", seed=4)
     cache_model(tmp_path / "cache", "org/model", {"main": folder})
     [revision] = resolve_revisions("org/model", cache_dir=tmp_path / "cache")
-    reader = ReadAhead(cache_dir=tmp_path / "cache")
+    reader = ReadAhead(Fetcher(cache_dir=tmp_path / "cache"))
     reader.start(revision)
     assert_equal(reader.take(revision), load_file(folder / "model.safetensors"))
 
 
 def test_revision_not_cached_says_how_to_download_it(tmp_path: Path) -> None:
     revision = Revision(name="step1", step=1, source="org/model", revision="step1", commit="ab" * 20)
-    reader = ReadAhead(cache_dir=tmp_path)
+    reader = ReadAhead(Fetcher(cache_dir=tmp_path))
     reader.start(revision)
     with pytest.raises(ValueError, match=f"hf download org/model --revision {'ab' * 20} --cache-dir"):
         reader.take(revision)
@@ -131,7 +132,7 @@ def test_revision_not_cached_says_how_to_download_it(tmp_path: Path) -> None:
 def test_pickled_weights_are_read_only_where_allowed(tmp_path: Path) -> None:
     folder = save_pickled_teacher(tmp_path / "old")
     [revision] = resolve_revisions(folder, allow_pickled_weights=True)
-    assert "embeddings.word_embeddings.weight" in ReadAhead(allow_pickled_weights=True).take(revision)
+    assert "embeddings.word_embeddings.weight" in ReadAhead(Fetcher(allow_pickled_weights=True)).take(revision)
     with pytest.raises(ValueError, match="allow_pickled_weights"):
         ReadAhead().take(revision)
 
