@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,24 +16,13 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from hf_distill.compatibility import shared_width
 from hf_distill.curricula import CURRICULA, Extraction, Plan, PlanContext, Stage, Term
 from hf_distill.curricula.base import label_terms
-from hf_distill.extractor import Extractor, LayerPair
-from hf_distill.layers import attended_rows, hidden_width, layer_count, layer_tap
+from hf_distill.extractor import Extractor
+from hf_distill.layers import attended_rows, hidden_width, layer_count
 from hf_distill.loss_log import LossLog
 from hf_distill.reduction import Unit, count_items, denominators, reduce_values
-from hf_distill.signals import Head, Signals, select_rows, with_position_ids
+from hf_distill.signal_reader import SignalReader, Student
+from hf_distill.signals import Head, Signals, select_rows
 from hf_distill.teachers import TeacherSource
-
-
-class Student(NamedTuple):
-    """The student as a loss needs it: its wrapper to call, the model inside to look into, what its forward accepts."""
-
-    wrapper: torch.nn.Module
-    inner: torch.nn.Module
-    accepted: frozenset[str]
-
-    def forward(self, inputs: dict[str, Any]) -> Any:
-        """Call the wrapper, so that DistributedDataParallel and its like do their part."""
-        return self.wrapper(**inputs)
 
 
 class Distillation:
@@ -70,7 +59,7 @@ class Distillation:
         self.max_steps = 1
         self.extractor: Extractor | None = None
         self._layer_counts = (0, 0)
-        self._width: int | None = None
+        self.reader = SignalReader(head=head, teacher=self.teacher, log=self.log, device=accelerator.device)
         self._denominators: dict[Unit, Tensor] = {}
         self._label_terms = label_terms(self._context(1))
         self._check_teacher(curriculum["name"])
@@ -96,7 +85,7 @@ class Distillation:
             ValueError: Labels, tokenizers or vocabularies differ.
         """
         if self.teacher is not None:
-            self._width = shared_width(
+            self.reader.shared_width = shared_width(
                 self.head,
                 config,
                 self.teacher.config,
@@ -118,6 +107,7 @@ class Distillation:
             readout=curriculum.readout,
             seed=curriculum.projection_seed,
         ).to(self.accelerator.device)
+        self.reader.extractor = self.extractor
 
     def _context(self, max_steps: int) -> PlanContext:
         return PlanContext(
@@ -139,6 +129,10 @@ class Distillation:
         if curriculum.needs_scores and self.chosen_revision is not None:
             curriculum = curriculum.with_chosen(self.chosen_revision)
         return curriculum.plan(self._context(max_steps))
+
+    def start_log(self, log: LossLog) -> None:
+        """Add up parts and times in `log` from now on."""
+        self.log = self.reader.log = log
 
     def begin(self, *, step: int, max_steps: int, switches: Sequence[int] = ()) -> None:
         """Lay out the stages and fetch the teacher of `step`.
@@ -168,7 +162,7 @@ class Distillation:
 
         def states() -> Iterable[dict[int, Tensor]]:
             for batch in batches:
-                hidden = teacher.hidden_states(self._positioned(batch), layers)
+                hidden = teacher.hidden_states(self.reader.positioned(batch), layers)
                 yield {layer: attended_rows(hidden[layer], batch.get("attention_mask")) for layer in layers}
 
         extractor.calibrate(states())
@@ -201,10 +195,28 @@ class Distillation:
             self.log.stalls.append(stall)
             self._read_ahead(step)
 
+    def is_switch(self, step: int) -> bool:
+        """Whether a step is the first one of a stage."""
+        return self.plan is not None and step in self.plan.switches
+
+    def prepare(self, step: int) -> None:
+        """Wait until the teacher of a coming step can be entered.
+
+        Raises:
+            RevisionUnavailable: It cannot be had.
+        """
+        stage = self.stage_at(step)
+        if self.teacher is not None and stage.revision is not None:
+            self.teacher.prepare(stage.revision)
+
     def _read_ahead(self, step: int) -> None:
         assert self.plan is not None
+        if self.teacher is None:
+            return
+        coming = self.plan.stages[self.plan.index_at(step) :]
+        self.teacher.need({stage.revision for stage in coming if stage.revision is not None})
         following = self.plan.next_revision(step)
-        if self.teacher is not None and following is not None:
+        if following is not None:
             self.teacher.read_ahead(following)
 
     def describe_step(self, step: int) -> dict[str, float]:
@@ -228,14 +240,6 @@ class Distillation:
             counts = self.accelerator.reduce(counts, reduction="sum")
         self._denominators = denominators(counts)
 
-    def student_inputs(self, inputs: Mapping[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
-        """Return what the student's forward gets; without labels it computes no loss of its own to throw away."""
-        batch = self._positioned(inputs)
-        return {key: value for key, value in batch.items() if key in accepted and key != "labels"}
-
-    def _positioned(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        return with_position_ids(dict(inputs)) if self.head == "causal_lm" else dict(inputs)
-
     def training_loss(
         self, student: Student, inputs: Mapping[str, Any], *, step: int, scale: int
     ) -> tuple[Tensor, Tensor | None]:
@@ -255,32 +259,14 @@ class Distillation:
         """
         stage = self.stage_at(step)
         self.enter_stage(step)
+        # A term of weight 0 is not computed, and no teacher runs for it.
+        terms = [term for term in stage.terms if term.weight_at(step / self.max_steps)] or list(stage.terms)
         if stage.layers is not None:
-            signals, logits = self._hidden_signals(student, inputs, stage.layers), None
+            signals, logits = self.reader.hidden(student, inputs, stage.layers), None
         else:
-            logits = student.forward(self.student_inputs(inputs, student.accepted)).logits
-            signals = self._logit_signals(logits, inputs, stage)
-        return self._add_up(stage.terms, signals, step=step, scale=scale), logits
-
-    def _logit_signals(self, logits: Tensor, inputs: Mapping[str, Any], stage: Stage) -> Signals:
-        rows = select_rows(self.head, inputs)
-        teacher_rows = None
-        if self.teacher is not None and any(term.objective.uses_teacher for term in stage.terms):
-            with self.log.teacher_timer(self.accelerator.device):
-                teacher_rows = rows.of(self.teacher.logits(self._positioned(inputs)))
-        return Signals(rows.of(logits), rows.labels_R, teacher_rows, self._width)
-
-    def _hidden_signals(self, student: Student, inputs: Mapping[str, Any], pair: LayerPair) -> Signals:
-        assert self.teacher is not None and self.extractor is not None
-        mask = inputs.get("attention_mask")
-        with layer_tap(student.inner, [pair.student], stop=True) as outputs:
-            student.forward(self.student_inputs(inputs, student.accepted))
-        with self.log.teacher_timer(self.accelerator.device):
-            teacher = self.teacher.hidden_states(self._positioned(inputs), [pair.teacher])[pair.teacher]
-        return Signals(
-            student_hidden=self.extractor.predict(pair, attended_rows(outputs[pair.student], mask)),
-            teacher_hidden=self.extractor.target(pair, attended_rows(teacher, mask)),
-        )
+            needs_teacher = any(term.objective.uses_teacher for term in terms)
+            signals, logits = self.reader.logits(student, inputs, stage=stage, needs_teacher=needs_teacher)
+        return self._add_up(terms, signals, step=step, scale=scale), logits
 
     def label_loss(self, logits: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         """Return the mean loss of a batch with its labels: what evaluation reports."""
@@ -288,12 +274,16 @@ class Distillation:
         values = self._label_terms[0].objective.values(Signals(rows.of(logits), rows.labels_R), temperature=1.0)
         return reduce_values(values, denominators(count_items([inputs], self.head))["label"])
 
-    def _add_up(self, terms: Sequence[Term], signals: Signals, *, step: int, scale: int) -> Tensor:
+    def _add_up(self, terms: Sequence[Term], signals: Sequence[Signals], *, step: int, scale: int) -> Tensor:
         progress = step / self.max_steps
         loss = torch.zeros((), device=self.accelerator.device)
         for term in terms:
-            values = term.objective.values(signals, temperature=term.temperature(progress))
-            part = scale * reduce_values(values, self._denominators[term.objective.unit])
+            # What compares the passes with each other is in every pass's signals; it is computed once.
+            chosen = signals[:1] if term.objective.compares_passes else signals
+            temperature = term.temperature(progress)
+            values = [term.objective.values(one, temperature=temperature) for one in chosen]
+            divisor = self._denominators[term.objective.unit]
+            part = scale * sum(reduce_values(value, divisor) for value in values) / len(values)
             loss = loss + term.weight_at(progress) * part
             self.log.add(f"objective/{term.name}", part)
         return loss

@@ -45,14 +45,16 @@ class Signals:
     """What the objectives of a stage compare, aligned row by row.
 
     Shapes: `student_logits` (R, Vs), `teacher_logits` (R, Vt), `labels` (R,) (classes or token ids) or (R,) /
-    (R, outputs) for regression. `shared_width` ids are common to both heads. `student_hidden` and `teacher_hidden`
-    (N, D), one row an attended token. What a stage does not need is None.
+    (R, outputs) for regression. `shared_width` ids are common to both heads. `student_passes`
+    (K, R, Vs) the student's logits of all K passes. `student_hidden` and `teacher_hidden` (N, D), one row an attended
+    token. What a stage does not need is None.
     """
 
     student_logits: Tensor | None = None
     labels: Tensor | None = None
     teacher_logits: Tensor | None = None
     shared_width: int | None = None
+    student_passes: Tensor | None = None
     student_hidden: Tensor | None = None
     teacher_hidden: Tensor | None = None
 
@@ -76,6 +78,18 @@ class Signals:
         if self.labels is None or self.student_logits is None:
             raise ValueError("this objective compares with labels, but the batch has no `labels`")
         return self.student_logits, self.labels
+
+    def all_passes(self) -> Tensor:
+        """Return the student's logits of all its passes. Shapes: (K, R, Vs).
+
+        Raises:
+            ValueError: The stage has one pass.
+        """
+        if self.student_passes is None:
+            raise ValueError(
+                "this objective compares passes of the student, but the stage has one; set `intra.passes`"
+            )
+        return self.student_passes
 
     def hidden_pair(self) -> tuple[Tensor, Tensor]:
         """Return (student, teacher) hidden states, aligned and of one width; no gradient reaches the teacher.

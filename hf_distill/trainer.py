@@ -15,10 +15,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallb
 from hf_distill.compatibility import head_of, unwrap_peft
 from hf_distill.config import ProgressiveDistillConfig
 from hf_distill.distill_state import DistillState, resume_folder
-from hf_distill.distillation import Distillation, Student
+from hf_distill.distillation import Distillation
 from hf_distill.loss_log import LossLog
 from hf_distill.progress import StageProgressCallback
 from hf_distill.readout_training import ReadoutTraining
+from hf_distill.signal_reader import Student
 from hf_distill.switching import CurriculumCallback, restarting_schedule
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.as_teacher import as_teacher
@@ -140,7 +141,7 @@ class ProgressiveDistillTrainer(ReadoutTraining):
         self._started = time.perf_counter()
         self._logged_step = self.state.global_step
         distillation, resumed = self.distillation, self._resumed
-        distillation.log = LossLog(stalls=list(resumed.stalls) if resumed is not None else [])
+        distillation.start_log(LossLog(stalls=list(resumed.stalls) if resumed is not None else []))
         self._resolve_auto()
         distillation.begin(
             step=self.state.global_step,
@@ -211,7 +212,7 @@ class ProgressiveDistillTrainer(ReadoutTraining):
             step = self.state.global_step
             loss, logits = self.distillation.training_loss(student, inputs, step=step, scale=scale)
         else:
-            logits = student.forward(self.distillation.student_inputs(inputs, self._student_arguments)).logits
+            logits = student.forward(self.distillation.reader.positioned(inputs)).logits
             loss = self.distillation.label_loss(logits, inputs)
         return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
 

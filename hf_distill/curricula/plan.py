@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from hf_distill.extractor import LayerPair
 from hf_distill.objectives import Objective
@@ -71,12 +71,16 @@ class Stage:
         terms: What the loss adds up.
         revision: Index into the teacher's revisions; None where no teacher runs.
         layers: The hidden layers that are compared; None where logits are. Nothing behind them is computed.
+        passes: Forwards of the student per batch, each with its own dropout (intra-distillation).
+        pass_mode: One forward after the other, or one forward of the repeated batch.
     """
 
     name: str
     terms: tuple[Term, ...]
     revision: int | None = None
     layers: LayerPair | None = None
+    passes: int = 1
+    pass_mode: Literal["loop", "repeat"] = "loop"
 
     @property
     def needs(self) -> frozenset[str]:

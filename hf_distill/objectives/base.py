@@ -41,6 +41,11 @@ class Objective(ABC):
         Shapes: (R,).
         """
 
+    @property
+    def compares_passes(self) -> bool:
+        """Whether the student's passes are compared with each other."""
+        return "student.passes" in self.needs
+
     @abstractmethod
     def formula(self) -> str:
         """Return the objective as short text for reports and model cards."""

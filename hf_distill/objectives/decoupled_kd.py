@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES
-from hf_distill.objectives.distributions import TemperedObjective, kl_divergence, log_sum_exp
+from hf_distill.objectives.distributions import TemperedLogits, TemperedObjective, kl_divergence, log_sum_exp
 from hf_distill.signals import Signals
 
 WITHOUT_OTHERS = "the teacher's arg-max leaves no shares among the other classes"
@@ -29,15 +29,15 @@ class Decoupled(NamedTuple):
     rest_R: Tensor
 
 
-def decouple(teacher_RV: Tensor, student_RV: Tensor, labels_R: Tensor) -> Decoupled:
-    """Return the parts of KL(softmax(teacher) ‖ softmax(student)) about the label and about the other classes.
+def decouple(teacher: TemperedLogits, student: TemperedLogits, labels_R: Tensor) -> Decoupled:
+    """Return the parts of KL(teacher ‖ student) about the label and about the other classes.
 
     Where the teacher gives the label everything, down to logits of −inf, `others_R` is 0 and not 0/0.
 
-    Shapes: (R, V), (R, V), (R,) -> (R,) each.
+    Shapes: logits (R, V) of both, (R,) -> (R,) each.
     """
-    p_R2, log_p_others_RV = _split(teacher_RV, labels_R)
-    q_R2, log_q_others_RV = _split(student_RV, labels_R)
+    p_R2, log_p_others_RV = _split(teacher.logits(), labels_R)
+    q_R2, log_q_others_RV = _split(student.logits(), labels_R)
     return Decoupled(kl_divergence(p_R2, q_R2), kl_divergence(log_p_others_RV, log_q_others_RV), p_R2[:, 1].exp())
 
 
@@ -92,9 +92,9 @@ class DecoupledKD(TemperedObjective):
         """Nothing is left among the other classes."""
         return WITHOUT_OTHERS
 
-    def compare(self, teacher_RV: Tensor, student_RV: Tensor, signals: Signals) -> Tensor:
+    def compare(self, teacher: TemperedLogits, student: TemperedLogits, signals: Signals) -> Tensor:
         """Return the weighted sum of the two parts of each row."""
-        parts = decouple(teacher_RV, student_RV, signals.labelled()[1])
+        parts = decouple(teacher, student, signals.labelled()[1])
         others_R = parts.rest_R * parts.others_R if self.coupled else parts.others_R
         return self.alpha * parts.target_R + self.beta * others_R
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hf_distill.objectives.base import CLASS_HEADS, OBJECTIVES, Objective
@@ -60,6 +61,32 @@ def argmax_logits(logits_RV: Tensor) -> Tensor:
     return torch.full_like(logits_RV, -math.inf).scatter_(-1, logits_RV.argmax(-1, keepdim=True), 0.0)
 
 
+@dataclass(frozen=True)
+class TemperedLogits:
+    """One side's logits and the temperature that divides them, turned to float32 only when read.
+
+    Nothing is kept, so that a half-precision model's logits are not held a second time in float32.
+
+    Shapes: `raw_RV` (R, V).
+    """
+
+    raw_RV: Tensor
+    temperature: float = 1.0
+
+    def logits(self) -> Tensor:
+        """Return the logits divided by the temperature, in float32 (float64 stays)."""
+        logits_RV = at_least_float32(self.raw_RV)
+        return logits_RV if self.temperature == 1.0 else logits_RV / self.temperature
+
+    def log_probabilities(self) -> Tensor:
+        """Return log softmax(z / τ)."""
+        return F.log_softmax(self.logits(), dim=-1)
+
+    def probabilities(self) -> Tensor:
+        """Return softmax(z / τ)."""
+        return F.softmax(self.logits(), dim=-1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TemperedObjective(Objective):
     """A comparison of the teacher's with the student's distribution at a temperature τ.
@@ -82,10 +109,10 @@ class TemperedObjective(Objective):
     )
 
     @abstractmethod
-    def compare(self, teacher_RV: Tensor, student_RV: Tensor, signals: Signals) -> Tensor:
-        """Compare logits that were divided by their temperature already; `signals` has the labels.
+    def compare(self, teacher: TemperedLogits, student: TemperedLogits, signals: Signals) -> Tensor:
+        """Return the unreduced comparison of each row at the sides' own temperatures; `signals` has the labels.
 
-        Shapes: (R, V), (R, V) -> (R,).
+        Shapes: returns (R,).
         """
 
     @abstractmethod
@@ -104,14 +131,14 @@ class TemperedObjective(Objective):
             ValueError: The temperature is below 1e-3 and the objective has no limit there.
         """
         student_RV, teacher_RV = signals.pair()
-        student_RV, teacher_RV = at_least_float32(student_RV), at_least_float32(teacher_RV.detach())
+        teacher_RV = teacher_RV.detach()
         if temperature < ARGMAX_BELOW:
             self._check_limit(temperature)
-            return self.compare(argmax_logits(teacher_RV), student_RV, signals)
-        teacher_RV = _divided(teacher_RV, temperature)
+            return self.compare(TemperedLogits(argmax_logits(teacher_RV)), TemperedLogits(student_RV), signals)
+        teacher = TemperedLogits(teacher_RV, temperature)
         if self.temperature_on == "both":
-            return temperature**2 * self.compare(teacher_RV, _divided(student_RV, temperature), signals)
-        return self.compare(teacher_RV, student_RV, signals)
+            return temperature**2 * self.compare(teacher, TemperedLogits(student_RV, temperature), signals)
+        return self.compare(teacher, TemperedLogits(student_RV), signals)
 
     def _check_limit(self, temperature: float) -> None:
         name = OBJECTIVES.name_of(type(self))
@@ -131,8 +158,3 @@ class TemperedObjective(Objective):
         if self.temperature_on == "both":
             return f"τ²·{self.notation('teacher/τ', 'student/τ')}"
         return self.notation("teacher/τ", "student")
-
-
-def _divided(logits_RV: Tensor, temperature: float) -> Tensor:
-    """Divide, without a copy at temperature 1."""
-    return logits_RV if temperature == 1.0 else logits_RV / temperature

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES
-from hf_distill.objectives.distributions import ARGMAX_BELOW, TemperedObjective, kl_divergence
+from hf_distill.objectives.distributions import ARGMAX_BELOW, TemperedLogits, TemperedObjective, kl_divergence
 from hf_distill.signals import Signals, at_least_float32
 
 
@@ -40,9 +40,9 @@ class ForwardKL(TemperedObjective):
             return F.cross_entropy(at_least_float32(student_RV), teacher_RV.argmax(-1), reduction="none")
         return super().values(signals, temperature=temperature)
 
-    def compare(self, teacher_RV: Tensor, student_RV: Tensor, signals: Signals) -> Tensor:
+    def compare(self, teacher: TemperedLogits, student: TemperedLogits, signals: Signals) -> Tensor:
         """Return KL(p ‖ q) of each row."""
-        return kl_divergence(F.log_softmax(teacher_RV, dim=-1), F.log_softmax(student_RV, dim=-1))
+        return kl_divergence(teacher.log_probabilities(), student.log_probabilities())
 
     def notation(self, teacher: str, student: str) -> str:
         """Return the divergence as text."""

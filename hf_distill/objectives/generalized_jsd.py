@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES
-from hf_distill.objectives.distributions import TemperedObjective, kl_divergence, log_mixture
+from hf_distill.objectives.distributions import TemperedLogits, TemperedObjective, kl_divergence, log_mixture
 from hf_distill.signals import Signals
 
 
@@ -50,9 +49,9 @@ class GeneralizedJSD(TemperedObjective):
         """At β = 1 it is infinite."""
         return "with beta: 1, KL(student ‖ arg-max) is infinite" if self.beta == 1.0 else None
 
-    def compare(self, teacher_RV: Tensor, student_RV: Tensor, signals: Signals) -> Tensor:
+    def compare(self, teacher: TemperedLogits, student: TemperedLogits, signals: Signals) -> Tensor:
         """Return the divergence of each row."""
-        log_p_RV, log_q_RV = F.log_softmax(teacher_RV, dim=-1), F.log_softmax(student_RV, dim=-1)
+        log_p_RV, log_q_RV = teacher.log_probabilities(), student.log_probabilities()
         if self.beta == 0.0:
             return kl_divergence(log_p_RV, log_q_RV)
         if self.beta == 1.0:

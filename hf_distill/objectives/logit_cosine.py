@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from hf_distill.objectives.base import OBJECTIVES
-from hf_distill.objectives.distributions import TemperedObjective
+from hf_distill.objectives.distributions import TemperedLogits, TemperedObjective
 from hf_distill.signals import Signals
 
 
@@ -39,9 +39,10 @@ class LogitCosine(TemperedObjective):
         default="both", metadata={"help": "whose logits the temperature divides"}
     )
 
-    def compare(self, teacher_RV: Tensor, student_RV: Tensor, signals: Signals) -> Tensor:
+    def compare(self, teacher: TemperedLogits, student: TemperedLogits, signals: Signals) -> Tensor:
         """Return the distance of each row."""
-        return 0.5 * (_unit_length(student_RV.softmax(-1)) - _unit_length(teacher_RV.softmax(-1))).square().sum(-1)
+        apart_RV = _unit_length(student.probabilities()) - _unit_length(teacher.probabilities())
+        return 0.5 * apart_RV.square().sum(-1)
 
     def notation(self, teacher: str, student: str) -> str:
         """Return the distance as text."""

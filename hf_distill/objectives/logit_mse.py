@@ -42,8 +42,9 @@ class LogitMSE(Objective):
     def values(self, signals: Signals, *, temperature: float) -> Tensor:
         """Return the squared difference of each row."""
         student_RV, teacher_RV = signals.pair()
-        student_RV, teacher_RV = at_least_float32(student_RV), at_least_float32(teacher_RV.detach())
-        squares_RV = (student_RV - teacher_RV).masked_fill_(student_RV == teacher_RV, 0.0).square()
+        teacher_RV = teacher_RV.detach()
+        # Promoted to float32 with one copy of the two; equal logits may be -inf, whose difference is NaN.
+        squares_RV = (at_least_float32(student_RV) - teacher_RV).masked_fill_(student_RV == teacher_RV, 0.0).square()
         return squares_RV.mean(-1) if self.over_classes == "mean" else squares_RV.sum(-1)
 
     def formula(self) -> str:

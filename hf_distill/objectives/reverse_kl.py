@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES
-from hf_distill.objectives.distributions import TemperedObjective, kl_divergence
+from hf_distill.objectives.distributions import TemperedLogits, TemperedObjective, kl_divergence
 from hf_distill.signals import Signals
 
 
@@ -36,9 +35,9 @@ class ReverseKL(TemperedObjective):
         """It is infinite."""
         return "KL(student ‖ arg-max) is infinite"
 
-    def compare(self, teacher_RV: Tensor, student_RV: Tensor, signals: Signals) -> Tensor:
+    def compare(self, teacher: TemperedLogits, student: TemperedLogits, signals: Signals) -> Tensor:
         """Return KL(q ‖ p) of each row."""
-        return kl_divergence(F.log_softmax(student_RV, dim=-1), F.log_softmax(teacher_RV, dim=-1))
+        return kl_divergence(student.log_probabilities(), teacher.log_probabilities())
 
     def notation(self, teacher: str, student: str) -> str:
         """Return the divergence as text."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES
-from hf_distill.objectives.distributions import TemperedObjective, kl_divergence, log_mixture
+from hf_distill.objectives.distributions import TemperedLogits, TemperedObjective, kl_divergence, log_mixture
 from hf_distill.objectives.skew_kl import check_skew
 from hf_distill.signals import Signals
 
@@ -48,9 +47,9 @@ class SkewReverseKL(TemperedObjective):
         """At α = 0 it is infinite."""
         return "with alpha: 0, KL(student ‖ arg-max) is infinite" if self.alpha == 0.0 else None
 
-    def compare(self, teacher_RV: Tensor, student_RV: Tensor, signals: Signals) -> Tensor:
+    def compare(self, teacher: TemperedLogits, student: TemperedLogits, signals: Signals) -> Tensor:
         """Return the divergence of each row."""
-        log_p_RV, log_q_RV = F.log_softmax(teacher_RV, dim=-1), F.log_softmax(student_RV, dim=-1)
+        log_p_RV, log_q_RV = teacher.log_probabilities(), student.log_probabilities()
         if self.alpha == 0.0:
             return kl_divergence(log_q_RV, log_p_RV)
         mixed_RV = log_q_RV.detach() if self.detach_mixture else log_q_RV

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES
-from hf_distill.objectives.distributions import TemperedObjective
+from hf_distill.objectives.distributions import TemperedLogits, TemperedObjective
 from hf_distill.signals import Signals
 
 
@@ -35,9 +34,9 @@ class SymmetricKL(TemperedObjective):
         """Its reverse half is infinite."""
         return "KL(student ‖ arg-max) is infinite"
 
-    def compare(self, teacher_RV: Tensor, student_RV: Tensor, signals: Signals) -> Tensor:
+    def compare(self, teacher: TemperedLogits, student: TemperedLogits, signals: Signals) -> Tensor:
         """Return Σ (p − q)(log p − log q) of each row: a sum of terms ≥ 0, so nothing cancels."""
-        log_p_RV, log_q_RV = F.log_softmax(teacher_RV, dim=-1), F.log_softmax(student_RV, dim=-1)
+        log_p_RV, log_q_RV = teacher.log_probabilities(), student.log_probabilities()
         gap_RV = log_p_RV.exp() - log_q_RV.exp()
         # Where p = q there is neither value nor gradient, but where both are 0 the logarithms may differ by NaN.
         return (gap_RV * (log_p_RV - log_q_RV).masked_fill_(gap_RV == 0, 0.0)).sum(-1)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES
-from hf_distill.objectives.distributions import TemperedObjective, kl_divergence, log_sum_exp
+from hf_distill.objectives.distributions import TemperedLogits, TemperedObjective, kl_divergence, log_sum_exp
 from hf_distill.signals import Signals
 
 
@@ -44,10 +44,10 @@ class TopKKL(TemperedObjective):
         if self.k < 1:
             raise ValueError(f"k must be at least 1, got {self.k}")
 
-    def compare(self, teacher_RV: Tensor, student_RV: Tensor, signals: Signals) -> Tensor:
+    def compare(self, teacher: TemperedLogits, student: TemperedLogits, signals: Signals) -> Tensor:
         """Return the divergence of each row."""
-        top_RK = teacher_RV.topk(min(self.k, teacher_RV.shape[-1]), dim=-1, sorted=False).indices
-        return kl_divergence(_log_outcomes(teacher_RV, top_RK), _log_outcomes(student_RV, top_RK))
+        top_RK = teacher.raw_RV.topk(min(self.k, teacher.raw_RV.shape[-1]), dim=-1, sorted=False).indices
+        return kl_divergence(_log_outcomes(teacher.logits(), top_RK), _log_outcomes(student.logits(), top_RK))
 
     def notation(self, teacher: str, student: str) -> str:
         """Return the divergence as text."""

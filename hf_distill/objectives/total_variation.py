@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES
-from hf_distill.objectives.distributions import TemperedObjective
+from hf_distill.objectives.distributions import TemperedLogits, TemperedObjective
 from hf_distill.signals import Signals
 
 
@@ -28,9 +28,9 @@ class TotalVariation(TemperedObjective):
         2402.03898).
     """
 
-    def compare(self, teacher_RV: Tensor, student_RV: Tensor, signals: Signals) -> Tensor:
+    def compare(self, teacher: TemperedLogits, student: TemperedLogits, signals: Signals) -> Tensor:
         """Return the distance of each row."""
-        return 0.5 * (student_RV.softmax(-1) - teacher_RV.softmax(-1)).abs().sum(-1)
+        return 0.5 * (student.probabilities() - teacher.probabilities()).abs().sum(-1)
 
     def notation(self, teacher: str, student: str) -> str:
         """Return the distance as text."""

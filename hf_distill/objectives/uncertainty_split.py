@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES
 from hf_distill.objectives.decoupled_kd import WITHOUT_OTHERS, decouple
-from hf_distill.objectives.distributions import TemperedObjective
+from hf_distill.objectives.distributions import TemperedLogits, TemperedObjective
 from hf_distill.signals import Signals
 
 
@@ -60,9 +60,9 @@ class UncertaintySplit(TemperedObjective):
         """Nothing is left among the other classes."""
         return WITHOUT_OTHERS
 
-    def compare(self, teacher_RV: Tensor, student_RV: Tensor, signals: Signals) -> Tensor:
+    def compare(self, teacher: TemperedLogits, student: TemperedLogits, signals: Signals) -> Tensor:
         """Return the weighted parts of each row."""
-        parts = decouple(teacher_RV, student_RV, signals.labelled()[1])
+        parts = decouple(teacher, student, signals.labelled()[1])
         easy_R = parts.rest_R < self._bound(parts.rest_R)
         share_easy, share_hard = self._shares(easy_R)
         easy, hard = self.alpha * share_easy, (1.0 - self.alpha) * share_hard

@@ -1,0 +1,112 @@
+"""The forwards of a step: what student and teacher say about a micro-batch, aligned for the objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hf_distill.curricula import Stage
+from hf_distill.extractor import Extractor, LayerPair
+from hf_distill.layers import attended_rows, layer_tap
+from hf_distill.loss_log import LossLog
+from hf_distill.signals import Head, Signals, select_rows, with_position_ids
+from hf_distill.teachers import TeacherSource
+
+
+class Student(NamedTuple):
+    """The student as a loss needs it: its wrapper to call, the model inside to look into, what its forward accepts."""
+
+    wrapper: torch.nn.Module
+    inner: torch.nn.Module
+    accepted: frozenset[str]
+
+    def forward(self, inputs: Mapping[str, Any]) -> Any:
+        """Call the wrapper, so that DistributedDataParallel and its like do their part.
+
+        Labels are left out: the model would compute a loss of its own to throw away.
+        """
+        return self.wrapper(
+            **{key: value for key, value in inputs.items() if key in self.accepted and key != "labels"}
+        )
+
+
+class SignalReader:
+    """Runs student and teacher on a micro-batch, as a stage needs them.
+
+    Args:
+        head: The student's kind of head.
+        teacher: The teacher source, or None.
+        log: Where the teacher's time is added up.
+        device: Of both models.
+
+    Attributes:
+        shared_width: Ids that both heads have, once student and teacher have been compared.
+        extractor: Projections and read-outs of an extraction.
+    """
+
+    def __init__(self, *, head: Head, teacher: TeacherSource | None, log: LossLog, device: torch.device) -> None:
+        self.head = head
+        self.teacher = teacher
+        self.log = log
+        self.device = device
+        self.shared_width: int | None = None
+        self.extractor: Extractor | None = None
+
+    def positioned(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the batch with position ids where the head reads from left to right."""
+        return with_position_ids(dict(inputs)) if self.head == "causal_lm" else dict(inputs)
+
+    def logits(
+        self, student: Student, inputs: Mapping[str, Any], *, stage: Stage, needs_teacher: bool
+    ) -> tuple[list[Signals], Tensor]:
+        """Return the signals of each pass of the student, and the logits of the first.
+
+        The teacher runs once for all passes.
+        """
+        batch = self.positioned(inputs)
+        passes = self._passes(student, batch, stage)
+        rows = select_rows(self.head, inputs)
+        teacher_rows = None
+        if needs_teacher and self.teacher is not None:
+            with self.log.teacher_timer(self.device):
+                teacher_rows = rows.of(self.teacher.logits(batch))
+        selected = [rows.of(logits) for logits in passes]
+        stacked = torch.stack(selected) if len(selected) > 1 else None
+        signals = [
+            Signals(
+                student_logits=one,
+                labels=rows.labels_R,
+                teacher_logits=teacher_rows,
+                shared_width=self.shared_width,
+                student_passes=stacked,
+            )
+            for one in selected
+        ]
+        return signals, passes[0]
+
+    def _passes(self, student: Student, batch: Mapping[str, Any], stage: Stage) -> list[Tensor]:
+        if stage.pass_mode == "loop" or stage.passes == 1:
+            return [student.forward(batch).logits for _ in range(stage.passes)]
+        repeated = {
+            key: value.repeat(stage.passes, *[1] * (value.dim() - 1)) if isinstance(value, Tensor) else value
+            for key, value in batch.items()
+        }
+        return list(student.forward(repeated).logits.chunk(stage.passes))
+
+    def hidden(self, student: Student, inputs: Mapping[str, Any], pair: LayerPair) -> list[Signals]:
+        """Return the hidden states of one pair of layers; nothing behind them is computed."""
+        assert self.teacher is not None and self.extractor is not None
+        batch, mask = self.positioned(inputs), inputs.get("attention_mask")
+        with layer_tap(student.inner, [pair.student], stop=True) as outputs:
+            student.forward(batch)
+        with self.log.teacher_timer(self.device):
+            teacher = self.teacher.hidden_states(batch, [pair.teacher])[pair.teacher]
+        return [
+            Signals(
+                student_hidden=self.extractor.predict(pair, attended_rows(outputs[pair.student], mask)),
+                teacher_hidden=self.extractor.target(pair, attended_rows(teacher, mask)),
+            )
+        ]
