@@ -36,7 +36,8 @@ def values_of(
     objective: Objective, student: Tensor, teacher: Tensor, labels: Tensor | None = None, *, temperature: float = 1.0
 ) -> Tensor:
     """The objective's values for logits of both."""
-    return objective.values(Signals(student, labels, teacher), temperature=temperature)
+    signals = Signals(student_logits=student, labels=labels, teacher_logits=teacher)
+    return objective.values(signals, temperature=temperature)
 
 
 def gradient_of(

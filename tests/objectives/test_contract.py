@@ -21,7 +21,15 @@ from hf_distill.signals import IGNORE_INDEX, Signals, select_rows
 # Fields of an objective to run with; one without an entry runs with its defaults.
 ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "cross_entropy": [{}, {"label_smoothing": 0.1}],
+    "decoupled_kd": [{}, {"coupled": True, "temperature_on": "teacher"}],
     "forward_kl": [{}, {"temperature_on": "both"}],
+    "generalized_jsd": [{}, {"beta": 0.0}, {"beta": 0.9, "temperature_on": "both"}, {"beta": 1.0}],
+    "logit_cosine": [{}, {"temperature_on": "teacher"}],
+    "logit_mse": [{}, {"over_classes": "sum"}],
+    "skew_kl": [{}, {"alpha": 0.0}],
+    "skew_reverse_kl": [{}, {"alpha": 0.0}],
+    "soft_rank_correlation": [{}, {"classes": 3}],
+    "top_k_kl": [{}, {"k": 2}],  # the default is more than all classes here: the dense divergence
 }
 # Objectives that compare with the teacher and are not 0 where it and the student agree, or may be negative.
 NO_DISTANCE: frozenset[str] = frozenset()

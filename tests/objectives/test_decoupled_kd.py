@@ -20,9 +20,16 @@ from logit_cases import (
     softmax,
     values_of,
 )
+from torch import Tensor
 
 from hf_distill.objectives import DecoupledKD, ForwardKL
-from hf_distill.objectives.decoupled_kd import decouple
+from hf_distill.objectives.decoupled_kd import Decoupled, decouple
+from hf_distill.objectives.distributions import TemperedLogits
+
+
+def parts_of(teacher: Tensor, student: Tensor, labels: Tensor) -> Decoupled:
+    """The parts at temperature 1."""
+    return decouple(TemperedLogits(teacher), TemperedLogits(student), labels)
 
 
 def split(p: Probabilities, label: int) -> tuple[Probabilities, Probabilities]:
@@ -53,7 +60,7 @@ def test_the_others_equal_a_divergence_with_the_label_cut_out() -> None:
     kept = F.one_hot(labels, 7) == 0
     cut = [logits[kept].view(4, 6).log_softmax(-1) for logits in (student, teacher)]
     expected = F.kl_div(*cut, reduction="none", log_target=True).sum(-1)
-    torch.testing.assert_close(decouple(teacher, student, labels).others_R, expected, rtol=RELATIVE, atol=0.0)
+    torch.testing.assert_close(parts_of(teacher, student, labels).others_R, expected, rtol=RELATIVE, atol=0.0)
 
 
 def test_the_target_equals_the_divergence_of_two_coins() -> None:
@@ -61,7 +68,7 @@ def test_the_target_equals_the_divergence_of_two_coins() -> None:
     labels = labels_for(student)
     p, q = (logits.softmax(-1).gather(-1, labels[:, None]).squeeze(-1) for logits in (teacher, student))
     expected = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
-    parts = decouple(teacher, student, labels)
+    parts = parts_of(teacher, student, labels)
     torch.testing.assert_close(parts.target_R, expected, rtol=RELATIVE, atol=1e-15)
     torch.testing.assert_close(parts.rest_R, 1 - p)
 
@@ -81,7 +88,7 @@ def test_coupled_with_equal_weights_is_the_forward_kl(temperature: float, side: 
 @settings(derandomize=True, deadline=None, max_examples=50)
 def test_the_parts_add_up_to_the_kl_and_are_never_negative(student: list[float], teacher: list[float]) -> None:
     z_s, z_t = row_of(student), row_of(teacher)
-    parts = decouple(z_t, z_s, torch.tensor([2]))
+    parts = parts_of(z_t, z_s, torch.tensor([2]))
     assert parts.target_R.item() >= -1e-12 and parts.others_R.item() >= -1e-12
     together = parts.target_R + parts.rest_R * parts.others_R
     torch.testing.assert_close(together, values_of(ForwardKL(), z_s, z_t), rtol=1e-9, atol=1e-12)
@@ -95,8 +102,8 @@ def test_the_gradient_is_that_of_the_value(objective: DecoupledKD) -> None:
 def test_a_label_certain_in_float32_keeps_the_others() -> None:
     # 1 − p(label) is exactly 0 in float32 here; the others still have an order to teach.
     teacher, student = torch.tensor([[60.0, 2.0, 1.0]]), torch.tensor([[50.0, 1.0, 2.0]])
-    parts = decouple(teacher, student, torch.tensor([0]))
-    exact = decouple(teacher.double(), student.double(), torch.tensor([0]))
+    parts = parts_of(teacher, student, torch.tensor([0]))
+    exact = parts_of(teacher.double(), student.double(), torch.tensor([0]))
     torch.testing.assert_close(parts.others_R.double(), exact.others_R, rtol=1e-5, atol=0.0)
     assert parts.others_R.item() > 0.1
     gradient = gradient_of(DecoupledKD(), student, teacher, torch.tensor([0]))
@@ -105,7 +112,7 @@ def test_a_label_certain_in_float32_keeps_the_others() -> None:
 
 def test_a_teacher_that_rules_out_everything_else_says_nothing_about_it() -> None:
     teacher, student = torch.tensor([[0.0, -math.inf, -math.inf]]), torch.tensor([[0.0, 1.0, 2.0]])
-    parts = decouple(teacher, student, torch.tensor([0]))
+    parts = parts_of(teacher, student, torch.tensor([0]))
     assert parts.others_R.item() == 0.0 and parts.rest_R.item() == 0.0
     torch.testing.assert_close(parts.target_R, -student.log_softmax(-1)[:, 0])
     assert gradient_of(DecoupledKD(), student, teacher, torch.tensor([0])).isfinite().all()
@@ -113,7 +120,7 @@ def test_a_teacher_that_rules_out_everything_else_says_nothing_about_it() -> Non
 
 def test_two_classes_leave_nothing_among_the_others() -> None:
     student, teacher = logit_pair(classes=2)
-    assert decouple(teacher, student, labels_for(student)).others_R.abs().max() == 0.0
+    assert parts_of(teacher, student, labels_for(student)).others_R.abs().max() == 0.0
 
 
 def test_negative_weights_are_refused() -> None:

@@ -3,9 +3,16 @@ from __future__ import annotations
 import pytest
 import torch
 from logit_cases import RELATIVE, gradient_of, kl, labels_for, logit_pair, passes_gradcheck, softmax, values_of
+from torch import Tensor
 
 from hf_distill.objectives import OBJECTIVES, UncertaintySplit
-from hf_distill.objectives.decoupled_kd import decouple
+from hf_distill.objectives.decoupled_kd import Decoupled, decouple
+from hf_distill.objectives.distributions import TemperedLogits
+
+
+def parts_of(teacher: Tensor, student: Tensor, labels: Tensor) -> Decoupled:
+    """The parts at temperature 1."""
+    return decouple(TemperedLogits(teacher), TemperedLogits(student), labels)
 
 
 def test_values_equal_the_definition_with_40_digits() -> None:
@@ -23,7 +30,7 @@ def test_values_equal_the_definition_with_40_digits() -> None:
 def test_the_median_split_averages_as_published(rows: int) -> None:
     student, teacher = logit_pair(rows)
     labels = labels_for(student)
-    parts = decouple(teacher, student, labels)
+    parts = parts_of(teacher, student, labels)
     order = parts.rest_R.argsort()
     easy, hard = order[: rows // 2], order[rows // 2 :]
     published = 0.2 * parts.others_R[easy].mean() + 0.8 * (parts.target_R + parts.others_R)[hard].mean()
@@ -34,7 +41,7 @@ def test_the_median_split_averages_as_published(rows: int) -> None:
 def test_a_fixed_threshold_at_the_median_is_the_published_split() -> None:
     student, teacher = logit_pair(8)
     labels = labels_for(student)
-    rest = decouple(teacher, student, labels).rest_R.sort().values
+    rest = parts_of(teacher, student, labels).rest_R.sort().values
     fixed = values_of(UncertaintySplit(threshold=rest[3:5].mean().item()), student, teacher, labels)
     torch.testing.assert_close(values_of(UncertaintySplit(threshold="median"), student, teacher, labels), fixed)
 
@@ -62,7 +69,7 @@ def test_easy_tokens_do_not_learn_the_label() -> None:
 def test_a_teacher_equally_unsure_everywhere_makes_every_token_hard_and_no_nan() -> None:
     student, _ = logit_pair(4, 5)
     teacher, labels = torch.zeros(4, 5, dtype=torch.float64), labels_for(student)
-    parts = decouple(teacher, student, labels)
+    parts = parts_of(teacher, student, labels)
     values = values_of(UncertaintySplit(threshold="median"), student, teacher, labels)
     torch.testing.assert_close(values, 0.8 * (parts.target_R + parts.others_R))
 
