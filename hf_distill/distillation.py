@@ -16,6 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from hf_distill.compatibility import shared_width
 from hf_distill.curricula import CURRICULA, Extraction, Plan, PlanContext, Stage, Term
 from hf_distill.curricula.base import label_terms
+from hf_distill.curricula.intra import build_intra
 from hf_distill.extractor import Extractor
 from hf_distill.layers import attended_rows, hidden_width, layer_count
 from hf_distill.loss_log import LossLog
@@ -51,6 +52,7 @@ class Distillation:
         self.head = head
         self.accelerator = accelerator
         self.curriculum = CURRICULA.build(curriculum, path="curriculum")
+        self._intra = build_intra(self.curriculum.intra)
         self.teacher = teacher if self.curriculum.uses_teacher else None
         self.label_smoothing = label_smoothing
         self.log = LossLog()
@@ -128,7 +130,10 @@ class Distillation:
         curriculum = self.curriculum
         if curriculum.needs_scores and self.chosen_revision is not None:
             curriculum = curriculum.with_chosen(self.chosen_revision)
-        return curriculum.plan(self._context(max_steps))
+        plan = curriculum.plan(self._context(max_steps))
+        if self._intra is not None:
+            plan.stages = tuple(self._intra.extend(stage, self.head) for stage in plan.stages)
+        return plan
 
     def start_log(self, log: LossLog) -> None:
         """Add up parts and times in `log` from now on."""
@@ -145,6 +150,11 @@ class Distillation:
         Raises:
             ValueError: The plan does not fit.
         """
+        if self.teacher is not None and self.teacher.near_transition is not None:
+            raise ValueError(
+                "near_transition chooses among the teacher's revisions by their scores: use it in a recipe, or score "
+                "them with `score_revisions` and pass `teacher.narrow(...)` those of `near_transition`"
+            )
         self.max_steps = max(max_steps, 1)
         self.plan = self.make_plan(max_steps)
         if self.plan.rule is not None:

@@ -9,7 +9,8 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, get_scheduler
 
-from hf_distill.curricula import Plan
+from hf_distill.curricula import Annealing, Plan
+from hf_distill.stage_best import is_best_of_stage, load_stage_best, save_stage_best
 
 if TYPE_CHECKING:
     from hf_distill.trainer import ProgressiveDistillTrainer
@@ -41,9 +42,17 @@ class CurriculumCallback(TrainerCallback):
         if distillation.extractor is not None:
             # The Trainer clears the gradients of the student only.
             distillation.extractor.zero_grad()
-        if args.at_switch != "continue" and state.global_step in distillation.plan.switches:
-            reset_optimizer(self.trainer.optimizer)
+        if state.global_step in distillation.plan.switches:
+            self._switch(args)
         self.trainer.distillation.log.step_begins()
+
+    def _switch(self, args: TrainingArguments) -> None:
+        trainer = self.trainer
+        if trainer.distillation.curriculum.restarts_from_best:
+            trainer.accelerator.wait_for_everyone()
+            load_stage_best(trainer.model, args.output_dir)
+        if trainer.at_switch != "continue":
+            reset_optimizer(trainer.optimizer)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -54,10 +63,23 @@ class CurriculumCallback(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Record a switch where the adaptive rule asks for one."""
-        plan = self.trainer.distillation.plan
-        if plan is not None and self.trainer.is_in_train:
-            plan.observe(held_out_points(state.log_history), state.global_step)
+        """Record a switch where the adaptive rule asks for one; keep the best student of a stage where it is wanted."""
+        distillation = self.trainer.distillation
+        plan, curriculum = distillation.plan, distillation.curriculum
+        if plan is None or not self.trainer.is_in_train:
+            return
+        points = held_out_points(state.log_history)
+        plan.observe(points, state.global_step)
+        # The student evaluated now is the one that the step before has made.
+        since = plan.start_of(plan.index_at(max(state.global_step - 1, 0))) or 0
+        if (
+            isinstance(curriculum, Annealing)
+            and is_best_of_stage(
+                points, since=since, metric=curriculum.metric, greater_is_better=curriculum.greater_is_better
+            )
+            and args.should_save
+        ):
+            save_stage_best(self.trainer.model, args.output_dir)
 
 
 def held_out_points(log_history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import time
 from collections.abc import Iterator, Sized
 from pathlib import Path
@@ -13,16 +14,19 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback
 
 from hf_distill.compatibility import head_of, unwrap_peft
-from hf_distill.config import ProgressiveDistillConfig
+from hf_distill.config import AtSwitch, ProgressiveDistillConfig
 from hf_distill.distill_state import DistillState, resume_folder
 from hf_distill.distillation import Distillation
 from hf_distill.loss_log import LossLog
 from hf_distill.progress import StageProgressCallback
 from hf_distill.readout_training import ReadoutTraining
+from hf_distill.revision_guard import RevisionGuard
 from hf_distill.signal_reader import Student
 from hf_distill.switching import CurriculumCallback, restarting_schedule
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.as_teacher import as_teacher
+
+logger = logging.getLogger(__name__)
 
 
 class ProgressiveDistillTrainer(ReadoutTraining):
@@ -97,6 +101,8 @@ class ProgressiveDistillTrainer(ReadoutTraining):
         self._started: float | None = None
         self._logged_step = 0
         self.add_callback(CurriculumCallback(self))
+        self._guard = RevisionGuard(self.distillation)
+        self.add_callback(self._guard)
         if self.pop_callback(ProgressCallback) is not None:
             self.add_callback(StageProgressCallback(lambda: self.distillation.stage_name(self.state.global_step)))
 
@@ -104,6 +110,11 @@ class ProgressiveDistillTrainer(ReadoutTraining):
     def teacher(self) -> TeacherSource | None:
         """The teacher source; None with the `labels` curriculum."""
         return self.distillation.teacher
+
+    @property
+    def at_switch(self) -> AtSwitch:
+        """What happens to optimizer and schedule at a switch; some curricula decide it themselves."""
+        return "restart" if self.distillation.curriculum.restarts_from_best else self.args.at_switch
 
     # ---- a run ----
 
@@ -116,6 +127,7 @@ class ProgressiveDistillTrainer(ReadoutTraining):
 
         Raises:
             ValueError: The checkpoint is half-written or belongs to another curriculum or teacher.
+            RevisionUnavailable: A revision could not be had; a checkpoint was saved before.
         """
         folder = resume_folder(resume_from_checkpoint, self.args.output_dir)
         self._resumed, self._seconds_before = None, 0.0
@@ -126,7 +138,9 @@ class ProgressiveDistillTrainer(ReadoutTraining):
             self.distillation.chosen_revision = self._resumed.chosen
             self.load_readouts(folder)
         try:
-            return super().train(resume_from_checkpoint=str(folder) if folder is not None else None, **kwargs)
+            result = super().train(resume_from_checkpoint=str(folder) if folder is not None else None, **kwargs)
+            self._guard.check(str(self.args.output_dir))
+            return result
         finally:
             self._seconds_before, self._started = self.training_seconds, None
             if self.teacher is not None:
@@ -163,7 +177,7 @@ class ProgressiveDistillTrainer(ReadoutTraining):
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """Set up the learning-rate schedule: one through all stages, or one a stage with `at_switch: restart`."""
-        if self.args.at_switch != "restart" or self.lr_scheduler is not None:
+        if self.at_switch != "restart" or self.lr_scheduler is not None:
             return super().create_scheduler(num_training_steps, optimizer)
         self._resolve_auto()
         plan = self.distillation.make_plan(num_training_steps)
@@ -235,10 +249,18 @@ class ProgressiveDistillTrainer(ReadoutTraining):
         if "loss" in logs and self.distillation.plan is not None:
             step = self.state.global_step
             logs.update(self.distillation.log.flush(self.accelerator, steps=step - self._logged_step))
+            self._warn_if_passes_agree(logs)
             # The step just done decided the parts; global_step already counts it.
             logs.update(self.distillation.describe_step(max(step - 1, 0)))
             self._logged_step = step
         super().log(logs, start_time)
+
+    def _warn_if_passes_agree(self, logs: dict[str, float]) -> None:
+        if logs.get("objective/passes") == 0.0:
+            logger.warning(
+                "all passes of the student agree exactly, so intra-distillation does nothing: no dropout is active. Set "
+                "the student's dropout (hidden_dropout_prob, attention_dropout, lora_dropout, ...) above 0"
+            )
 
     def _manifest(self) -> list[dict[str, Any]]:
         return self.teacher.manifest() if self.teacher is not None else []

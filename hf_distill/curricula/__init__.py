@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hf_distill.curricula.adaptive import Adaptive
+from hf_distill.curricula.annealing import Annealing, Continuation
 from hf_distill.curricula.base import CURRICULA, Curriculum
 from hf_distill.curricula.extraction import Extraction
 from hf_distill.curricula.one_shot import Labels, OneShot
@@ -12,6 +13,8 @@ from hf_distill.curricula.progressive import NShot, TwoShot
 __all__ = [
     "CURRICULA",
     "Adaptive",
+    "Annealing",
+    "Continuation",
     "Curriculum",
     "Extraction",
     "Labels",

@@ -32,6 +32,10 @@ class Curriculum(ABC):
     label_mix: float | dict[str, Any] = field(
         default=0.0, metadata={"help": "α (number or schedule) of L = α·labels + (1 − α)·teacher"}
     )
+    intra: dict[str, Any] | None = field(
+        default=None,
+        metadata={"help": "intra-distillation or R-Drop: {passes, alpha, p, q, mode, reduction, ...}"},
+    )
 
     @abstractmethod
     def plan(self, context: PlanContext) -> Plan:
@@ -49,6 +53,11 @@ class Curriculum(ABC):
     @property
     def needs_scores(self) -> bool:
         """Whether a revision called `auto` must be chosen by scoring the teacher before planning."""
+        return False
+
+    @property
+    def restarts_from_best(self) -> bool:
+        """Whether each stage starts from the best student of the stage before, with a new optimizer and schedule."""
         return False
 
     @property

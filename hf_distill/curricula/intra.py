@@ -39,7 +39,7 @@ class Intra:
 
     def __post_init__(self) -> None:
         if self.passes < 2:
-            raise ValueError(f"intra: `passes` must be at least 2 (one pass has nothing to agree with), got {self.passes}")
+            raise ValueError(f"intra: `passes` must be at least 2, or there is nothing to agree, got {self.passes}")
         if self.convention == "r_drop" and self.passes != 2:
             raise ValueError(f"intra: R-Drop has 2 passes, got {self.passes}; use convention: intra_distillation")
         if (self.p is None) != (self.q is None):
@@ -50,14 +50,16 @@ class Intra:
         if stage.layers is not None:
             return stage
         doubled = self.convention == "r_drop"
-        terms = tuple(
-            replace(term, scale=term.scale * 2.0) if doubled else term for term in stage.terms
-        )
+        terms = tuple(replace(term, scale=term.scale * 2.0) if doubled else term for term in stage.terms)
         weight: Schedule = Constant(level=self.alpha)
         if self.p is not None and self.q is not None:
             weight = IntraRamp(alpha=self.alpha, p=self.p, q=self.q)
         objective = (
-            PassVariance() if head == "regression" else XDivergenceSum() if self.reduction == "paper" else XDivergence()
+            PassVariance()
+            if head == "regression"
+            else XDivergenceSum()
+            if self.reduction == "paper"
+            else XDivergence()
         )
         term = Term(name="passes", objective=objective, weight=weight, scale=2.0 if doubled else 1.0)
         return replace(stage, terms=(*terms, term), passes=self.passes, pass_mode=self.mode)

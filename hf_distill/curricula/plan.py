@@ -35,6 +35,7 @@ class Term:
         weight: Factor in the loss, over progress.
         temperature: Divides the logits, over progress.
         label_mix: α of L = α·labels + (1 − α)·teacher; teacher terms get 1 − α, label terms of the mix α.
+        scale: A constant factor beside the weight.
     """
 
     name: str
@@ -42,10 +43,11 @@ class Term:
     weight: Schedule
     temperature: Schedule = Constant(level=1.0)
     label_mix: Schedule | None = None
+    scale: float = 1.0
 
     def weight_at(self, progress: float) -> float:
         """Return the factor of this term at `progress`."""
-        weight = self.weight(progress)
+        weight = self.scale * self.weight(progress)
         if self.label_mix is None:
             return weight
         share = self.label_mix(progress)
@@ -59,7 +61,8 @@ class Term:
             mix = f"(1−{alpha})·" if self.objective.uses_teacher else f"({alpha})·"
         tau = f" [τ={self.temperature.formula()}]" if "τ" in self.objective.formula() else ""
         weight = self.weight.formula()
-        return f"{mix}{'' if weight == '1' else f'({weight})·'}{self.objective.formula()}{tau}"
+        scale = "" if self.scale == 1.0 else f"{self.scale:g}·"
+        return f"{scale}{mix}{'' if weight == '1' else f'({weight})·'}{self.objective.formula()}{tau}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from hf_distill.objectives.generalized_jsd import GeneralizedJSD
 from hf_distill.objectives.hidden_mse import HiddenMSE
 from hf_distill.objectives.logit_cosine import LogitCosine
 from hf_distill.objectives.logit_mse import LogitMSE
+from hf_distill.objectives.margin_mse import MarginMSE
 from hf_distill.objectives.mean_squared_error import MeanSquaredError, TeacherMeanSquaredError
 from hf_distill.objectives.reverse_kl import ReverseKL
 from hf_distill.objectives.skew_kl import SkewKL
@@ -19,6 +20,7 @@ from hf_distill.objectives.symmetric_kl import SymmetricKL
 from hf_distill.objectives.top_k_kl import TopKKL
 from hf_distill.objectives.total_variation import TotalVariation
 from hf_distill.objectives.uncertainty_split import UncertaintySplit
+from hf_distill.objectives.x_divergence import PassVariance, XDivergence, XDivergenceSum
 
 __all__ = [
     "OBJECTIVES",
@@ -40,4 +42,8 @@ __all__ = [
     "HiddenMSE",
     "LogitCosine",
     "SoftRankCorrelation",
+    "MarginMSE",
+    "XDivergence",
+    "XDivergenceSum",
+    "PassVariance",
 ]

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from hf_distill.schedules.base import SCHEDULES, Schedule, build_schedule
 from hf_distill.schedules.constant import Constant
+from hf_distill.schedules.continuation import AnnealingTemperature, ContinuationWeight
 from hf_distill.schedules.cosine import Cosine
 from hf_distill.schedules.exponential import Exponential
+from hf_distill.schedules.intra import IntraRamp
 from hf_distill.schedules.linear import Linear
 from hf_distill.schedules.piecewise import Piecewise
 
-__all__ = ["SCHEDULES", "Constant", "Cosine", "Exponential", "Linear", "Piecewise", "Schedule", "build_schedule"]
+__all__ = [
+    "SCHEDULES",
+    "AnnealingTemperature",
+    "Constant",
+    "ContinuationWeight",
+    "IntraRamp",
+    "Cosine",
+    "Exponential",
+    "Linear",
+    "Piecewise",
+    "Schedule",
+    "build_schedule",
+]

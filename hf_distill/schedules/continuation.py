@@ -1,4 +1,4 @@
-"""The schedules of Annealing-KD (Jafari et al. 2021, arXiv 2104.07163) and Continuation-KD (2022, arXiv 2212.05998)."""
+"""The schedules of Annealing-KD (arXiv 2104.07163) and Continuation-KD (arXiv 2212.05998), both Jafari et al."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class AnnealingTemperature(Schedule):
         check_window(self.begin, self.end)
         if self.steps < 1 or (self.epochs is not None and self.epochs < self.steps):
             raise ValueError(
-                f"annealing needs 1 ≤ steps ≤ epochs, got steps={self.steps}, epochs={self.epochs}: every value of the "
-                "temperature lasts at least one epoch"
+                f"annealing needs 1 ≤ steps ≤ epochs, got steps={self.steps}, epochs={self.epochs}: every value of "
+                "the temperature lasts at least one epoch"
             )
 
     def value(self, progress: float) -> float:

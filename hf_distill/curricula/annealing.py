@@ -1,0 +1,107 @@
+"""Annealing-KD and Continuation-KD: from an easy, shrunken teacher to the labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hf_distill.curricula.base import CURRICULA, Curriculum, label_terms, stage_length
+from hf_distill.curricula.one_shot import final_stage
+from hf_distill.curricula.plan import Plan, PlanContext, Stage, Term
+from hf_distill.objectives import MarginMSE
+from hf_distill.schedules import AnnealingTemperature, Constant, ContinuationWeight
+
+
+def refuse_common_fields(curriculum: Curriculum, *, name: str) -> None:
+    """Refuse the fields of `Curriculum` that this curriculum decides itself.
+
+    Raises:
+        ValueError: One of them is given.
+    """
+    given = {"objectives": curriculum.objectives is not None, "temperature": curriculum.temperature != 1.0}
+    given["label_mix"] = curriculum.label_mix != 0.0
+    for field_name, is_given in given.items():
+        if is_given:
+            raise ValueError(
+                f"{name} decides its terms itself and takes no `{field_name}`; use one_shot to mix your own"
+            )
+
+
+@CURRICULA.register("annealing")
+@dataclass(frozen=True, kw_only=True)
+class Annealing(Curriculum):
+    """Phase I: squared error with φ·teacher logits, φ rising from 1/τ_max to 1 in equal steps. Phase II: labels.
+
+    Phase II starts from the student that was best on held-out data in phase I, with a new optimizer and a new
+    learning-rate schedule. Source: Jafari et al. 2021 (arXiv 2104.07163); GLUE τ_max = 7 with 14 + 4 epochs, CIFAR
+    τ_max = 10. The step-wise φ over optimizer steps generalises the papers' epochs.
+    """
+
+    tau_max: int = field(default=7, metadata={"help": "how many values φ takes"})
+    share: float | None = field(default=None, metadata={"help": "share of the run for phase I; default 14/18"})
+    steps: int | None = field(default=None, metadata={"help": "optimizer steps of phase I"})
+    epochs: int | None = field(default=None, metadata={"help": "follow the published trace of φ over so many epochs"})
+    metric: str = field(default="loss", metadata={"help": "held-out metric that picks the best of phase I"})
+    greater_is_better: bool = field(default=False, metadata={"help": "false for a loss"})
+
+    def __post_init__(self) -> None:
+        refuse_common_fields(self, name="annealing")
+
+    @property
+    def needs_evaluation(self) -> bool:
+        """Whether evaluations decide: they pick the best student of phase I."""
+        return True
+
+    @property
+    def restarts_from_best(self) -> bool:
+        """Whether phase II starts from the best student of phase I: always."""
+        return True
+
+    def plan(self, context: PlanContext) -> Plan:
+        """Lay out the two phases.
+
+        Raises:
+            ValueError: Phase I does not fit into the run.
+        """
+        final = final_stage(self, context)
+        share = 14 / 18 if self.share is None and self.steps is None else self.share
+        length = stage_length(self.steps, share, context.max_steps, what="annealing")
+        temperature = AnnealingTemperature(steps=self.tau_max, epochs=self.epochs, end=length / context.max_steps)
+        term = Term(name="margin_mse", objective=MarginMSE(), weight=Constant(level=1.0), temperature=temperature)
+        first = Stage(name="annealing", terms=(term,), revision=final.revision)
+        return Plan(stages=(first, Stage(name="labels", terms=label_terms(context))), switches=[length])
+
+
+@CURRICULA.register("continuation")
+@dataclass(frozen=True, kw_only=True)
+class Continuation(Curriculum):
+    """ψ(u)·labels + (1 − ψ(u))·max(0, ‖z_S − φ·z_T‖² − m·φ), φ and ψ rising over the run.
+
+    Source: Jafari et al. 2022 (arXiv 2212.05998): T_max = 10 and ψ = 0.75·u up to 2/3 of the run for GLUE, T_max = 20
+    and ψ = u/0.75 for CIFAR. The paper does not give m; 1 is a third party's choice and ours. Where 1 − ψ = 0 the
+    teacher does not run.
+    """
+
+    tau_max: int = field(default=10, metadata={"help": "T_max: how many values φ takes"})
+    margin: float = field(default=1.0, metadata={"help": "m"})
+    over_classes: Literal["mean", "sum"] = field(default="mean", metadata={"help": "what ‖·‖² does over classes"})
+    slope: float = field(default=0.75, metadata={"help": "rise of ψ over the run"})
+    until: float = field(default=2 / 3, metadata={"help": "share of the run after which only labels count"})
+    epochs: int | None = field(default=None, metadata={"help": "follow the published trace of φ over so many epochs"})
+
+    def __post_init__(self) -> None:
+        refuse_common_fields(self, name="continuation")
+
+    def plan(self, context: PlanContext) -> Plan:
+        """Lay out the one stage."""
+        final = final_stage(self, context)
+        labels = ContinuationWeight(slope=self.slope, until=self.until)
+        teacher = Term(
+            name="margin_mse",
+            objective=MarginMSE(margin=self.margin, over_classes=self.over_classes),
+            weight=Constant(level=1.0),
+            temperature=AnnealingTemperature(steps=self.tau_max, epochs=self.epochs),
+            label_mix=labels,
+        )
+        terms = (teacher, *label_terms(context, labels))
+        return Plan(stages=(Stage(name="continuation", terms=terms, revision=final.revision),))
