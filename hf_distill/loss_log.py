@@ -19,7 +19,7 @@ class LossLog:
     Attributes:
         step_seconds: Wall time of each optimizer step of this session, evaluations and saving left out.
         teacher_seconds: Time in teacher forwards in this session (CUDA: measured with events).
-        stalls: Seconds waited at each change of the teacher's revision.
+        stalls: Seconds waited at each change of the teacher's revision, in all sessions of a resumed run.
     """
 
     parts: dict[str, Tensor] = field(default_factory=dict)
@@ -27,7 +27,11 @@ class LossLog:
     teacher_seconds: float = 0.0
     stalls: list[float] = field(default_factory=list)
     _step_started: float = 0.0
+    _logged_stalls: int = field(init=False)
     _events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._logged_stalls = len(self.stalls)
 
     def add(self, name: str, value: Tensor) -> None:
         """Add one micro-batch's share of a part; shares of a window sum to its mean."""
@@ -43,14 +47,19 @@ class LossLog:
         self.step_seconds.append(time.perf_counter() - self._step_started)
 
     def flush(self, accelerator: Accelerator, *, steps: int) -> dict[str, float]:
-        """Return each part's mean over `steps` optimizer steps and all ranks, and start anew."""
+        """Return each part's mean over `steps` optimizer steps and all ranks, and start anew.
+
+        Where the teacher changed since the last time, `teacher/stall_seconds` tells how long training waited for it.
+        """
         values = torch.stack(list(self.parts.values())) if self.parts else torch.zeros(0)
         names = list(self.parts)
         if accelerator.num_processes > 1 and names:
             values = accelerator.reduce(values, reduction="mean")
         self.parts = {}
         self._collect()
-        return dict(zip(names, (values / max(steps, 1)).tolist(), strict=True))
+        parts = dict(zip(names, (values / max(steps, 1)).tolist(), strict=True))
+        stalls, self._logged_stalls = self.stalls[self._logged_stalls :], len(self.stalls)
+        return parts | ({"teacher/stall_seconds": sum(stalls)} if stalls else {})
 
     @contextmanager
     def teacher_timer(self, device: torch.device) -> Iterator[None]:

@@ -49,9 +49,12 @@ class TeacherTraining:
 class TeacherSpec:
     """Where the teacher's revisions come from."""
 
-    source: str | list[str] | None = field(
+    source: str | list[str] | dict[str, Any] | None = field(
         default=None,
-        metadata={"help": "Revisions on the Hub (org/model@step*), a folder of checkpoints, or a list of either."},
+        metadata={
+            "help": "Revisions on the Hub (org/model@step*, org/model@main~*), a folder of checkpoints, a list of "
+            "either, or {revisions, every, first, last, near_transition} to choose among them."
+        },
     )
     train: TeacherTraining | None = field(default=None, metadata={"help": "Train the teacher first."})
     tokenizer: str | None = field(default=None, metadata={"help": "The teacher's tokenizer, if not in its source."})
@@ -62,6 +65,14 @@ class TeacherSpec:
         default=False, metadata={"help": "Read pickled weights, which can run code; safetensors only otherwise."}
     )
     trust_remote_code: bool = field(default=False, metadata={"help": "Run model code from the teacher's repository."})
+    on_download_failure: Literal["wait", "stop"] = field(
+        default="stop",
+        metadata={"help": "When a revision cannot be downloaded: stop with a checkpoint, or wait and try on."},
+    )
+    max_cached_gb: float | None = field(
+        default=None,
+        metadata={"help": "Most that the weights a run downloads may take on disk, in 10^9 bytes; null: no limit."},
+    )
 
 
 @dataclass(kw_only=True)

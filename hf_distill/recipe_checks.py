@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hf_distill.strict_dataclass import check_known_keys
+from hf_distill.teachers.selection import read_selection
 from hf_distill.wording import given, join_path
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ def _check_teacher(teacher: TeacherSpec) -> None:
         return
     if teacher.source is None:
         raise ValueError("teacher: give `source` (a repository or folder) or `train` (to train it first).")
+    if teacher.max_cached_gb is not None and not teacher.max_cached_gb > 0:
+        raise ValueError(f"teacher.max_cached_gb: expected a number above 0, or null, got {teacher.max_cached_gb}.")
+    if isinstance(teacher.source, Mapping):
+        read_selection(teacher.source, path="teacher.source")
+        return
     sources = [teacher.source] if isinstance(teacher.source, str) else teacher.source
     if not sources or not all(source.strip() for source in sources):
         raise ValueError(f"teacher.source: expected a repository or folder, or a list of them, got {given(sources)}.")

@@ -39,6 +39,7 @@ def score_revisions(
     scores = []
     for index in tqdm(range(len(teacher.revisions)), desc="Scoring the teacher's revisions", unit="revision"):
         teacher.enter(index)
+        teacher.need(range(index, len(teacher.revisions)))
         if index + 1 < len(teacher.revisions):
             teacher.read_ahead(index + 1)
         revision = teacher.revisions[index]

@@ -41,10 +41,10 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; a ValueError is the user's to mend and is shown without a traceback."""
+    """Run the command line; errors that are the user's or the network's are shown without a traceback."""
     try:
         app()
-    except ValueError as error:
+    except (ValueError, ConnectionError) as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         if "--verbose" in sys.argv or "-v" in sys.argv:
             raise

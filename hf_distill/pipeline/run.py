@@ -25,6 +25,7 @@ from hf_distill.report.page import write_report
 from hf_distill.run_record import RunRecord, StudentRun
 from hf_distill.tasks import Task
 from hf_distill.teachers import TeacherSequence
+from hf_distill.teachers.selection import near_transition
 from hf_distill.trainer import ProgressiveDistillTrainer
 
 logger = logging.getLogger(__name__)
@@ -103,9 +104,14 @@ def inspect_teacher(
         try:
             info = transition_of(record.teacher["scores"])
         except ValueError as error:
+            if teacher.near_transition is not None:
+                raise ValueError(f"teacher.source.near_transition: {error}") from error
             record.teacher["transition_problem"] = str(error)
             return
         record.teacher.update(chosen=teacher.revisions[info.chosen].name, reason=info.reason)
+        if teacher.near_transition is not None:
+            teacher.narrow(near_transition(teacher.revisions, info.chosen, count=teacher.near_transition))
+            record.teacher["revisions"] = teacher.manifest()
 
 
 def _metrics(score: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,7 +179,8 @@ def source_name(recipe: Recipe) -> str:
     source = recipe.teacher.source
     if source is None:
         return "trained by this recipe"
-    return source if isinstance(source, str) else ", ".join(source)
+    entries = source["revisions"] if isinstance(source, Mapping) else source
+    return entries if isinstance(entries, str) else ", ".join(entries)
 
 
 def finish(record: RunRecord, recipe: Recipe, workspace: Workspace) -> None:

@@ -129,6 +129,8 @@ def open_teacher(recipe: Recipe, workspace: Workspace) -> TeacherSequence:
         tokenizer=chosen.tokenizer,
         allow_pickled_weights=chosen.allow_pickled_weights,
         trust_remote_code=chosen.trust_remote_code,
+        on_download_failure=chosen.on_download_failure,
+        max_cached_gb=chosen.max_cached_gb,
     )
 
 

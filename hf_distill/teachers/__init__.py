@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from hf_distill.teachers.base import TeacherSource
-from hf_distill.teachers.live import LiveTeacher
-from hf_distill.teachers.sequence import TeacherSequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# Lazy, because specifications, selections and lists of revisions are read without torch.
+_EXPORTS = {"LiveTeacher": "live", "TeacherSequence": "sequence", "TeacherSource": "base"}
 
 __all__ = ["LiveTeacher", "TeacherSequence", "TeacherSource"]
+
+if TYPE_CHECKING:
+    from hf_distill.teachers.base import TeacherSource as TeacherSource
+    from hf_distill.teachers.live import LiveTeacher as LiveTeacher
+    from hf_distill.teachers.sequence import TeacherSequence as TeacherSequence
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'hf_distill.teachers' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return vars(import_module(f"hf_distill.teachers.{_EXPORTS[name]}"))[name]

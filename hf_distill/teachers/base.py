@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -27,11 +27,14 @@ class TeacherSource(ABC):
     Attributes:
         provides: What objectives may ask of this source: "teacher.logits", ...
         revisions: First to final.
+        near_transition: How many revisions around the transition are still to be chosen by score; None: no choice.
     """
 
     provides: frozenset[str] = frozenset({"teacher.logits", "teacher.hidden_states"})
 
     revisions: Sequence[Revision]
+
+    near_transition: int | None = None
 
     @abstractmethod
     def attach(self, *, head: Head, accelerator: Accelerator | None) -> None:
@@ -55,6 +58,16 @@ class TeacherSource(ABC):
     @abstractmethod
     def model(self) -> torch.nn.Module:
         """The frozen teacher, wrapped as the accelerator placed it."""
+
+    def prepare(self, index: int) -> None:
+        """Wait until revision `index` can be entered.
+
+        Raises:
+            RevisionUnavailable: It cannot be had; training has to stop.
+        """
+
+    def need(self, indexes: Collection[int]) -> None:
+        """Say which revisions are still to come, the current one included; a source may forget the others."""
 
     def read_ahead(self, index: int) -> None:
         """Start reading revision `index` in the background, where the source can."""
