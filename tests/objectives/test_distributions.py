@@ -21,6 +21,7 @@ from hf_distill.objectives import (
     UncertaintySplit,
 )
 from hf_distill.objectives.distributions import (
+    TemperedLogits,
     TemperedObjective,
     argmax_logits,
     kl_divergence,
@@ -43,6 +44,33 @@ ALL = [
     UncertaintySplit,
 ]
 WITH_ARGMAX_LIMIT = [ForwardKL, GeneralizedJSD, LogitCosine, SkewKL, SkewReverseKL, TopKKL, TotalVariation]
+# Float32 numbers an outcome that wait for the backward pass: the student's log-probabilities, probabilities, ...
+KEPT = {
+    DecoupledKD: 3.5,
+    ForwardKL: 2.5,
+    GeneralizedJSD: 3.5,
+    LogitCosine: 2.5,
+    ReverseKL: 3.5,
+    SkewKL: 4.5,
+    SkewReverseKL: 5.5,
+    SymmetricKL: 4.5,
+    TopKKL: 2.5,
+    TotalVariation: 2.5,
+    UncertaintySplit: 3.5,
+}
+DETERMINING = [
+    DecoupledKD(),
+    ForwardKL(),
+    GeneralizedJSD(beta=0.1),
+    GeneralizedJSD(beta=0.9),
+    LogitCosine(),
+    ReverseKL(),
+    SkewKL(),
+    SkewReverseKL(),
+    SkewReverseKL(detach_mixture=True),
+    SymmetricKL(),
+    UncertaintySplit(threshold=0.0),
+]
 WITHOUT = [cls for cls in ALL if cls not in WITH_ARGMAX_LIMIT]
 
 
@@ -199,3 +227,48 @@ def test_formulas_show_on_which_side_the_temperature_is() -> None:
     assert ForwardKL().formula() == "KL(teacher/τ ‖ student)"
     assert ForwardKL(temperature_on="both").formula() == "τ²·KL(teacher/τ ‖ student/τ)"
     assert ReverseKL(temperature_on="both").formula() == "τ²·KL(student/τ ‖ teacher/τ)"
+
+
+def test_half_precision_logits_are_divided_in_float32() -> None:
+    raw = torch.tensor([[1.0, 2.0, -3.0]], dtype=torch.bfloat16)
+    assert torch.equal(TemperedLogits(raw, 3.0).logits(), raw.float() / 3.0)
+    assert TemperedLogits(raw.double(), 3.0).logits().dtype == torch.float64
+
+
+def test_logits_at_temperature_one_are_not_copied() -> None:
+    raw = torch.zeros(2, 3)
+    assert TemperedLogits(raw).logits() is raw
+
+
+@pytest.mark.parametrize("cls", ALL)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_needless_copies_wait_for_the_backward_pass(cls: type[TemperedObjective], dtype: torch.dtype) -> None:
+    rows, classes = 8, 1024
+    student, teacher = (logits.to(dtype) for logits in logit_pair(rows, classes))
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        values_of(cls(), student.requires_grad_(), teacher, labels_for(student)).sum()
+    assert sum(kept.values()) / (4 * rows * classes) <= KEPT[cls]
+
+
+@pytest.mark.parametrize("objective", DETERMINING, ids=lambda objective: type(objective).__name__)
+def test_a_student_free_to_agree_ends_at_the_teacher(objective: TemperedObjective) -> None:
+    student, teacher = logit_pair(3, 5)
+    labels = labels_for(student)
+
+    def furthest() -> float:
+        return values_of(TotalVariation(), student.detach(), teacher).max().item()
+
+    assert furthest() > 0.5
+    student.requires_grad_()
+    optimizer = torch.optim.Adam([student], lr=0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        values_of(objective, student, teacher, labels).sum().backward()
+        optimizer.step()
+    assert furthest() < 0.05
