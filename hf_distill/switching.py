@@ -63,7 +63,7 @@ class CurriculumCallback(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Record a switch where the adaptive rule asks for one; keep the best student of a stage where it is wanted."""
+        """Record a switch where the adaptive rule asks for one; keep the best student of a stage if wanted."""
         distillation = self.trainer.distillation
         plan, curriculum = distillation.plan, distillation.curriculum
         if plan is None or not self.trainer.is_in_train:

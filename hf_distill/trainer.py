@@ -258,8 +258,8 @@ class ProgressiveDistillTrainer(ReadoutTraining):
     def _warn_if_passes_agree(self, logs: dict[str, float]) -> None:
         if logs.get("objective/passes") == 0.0:
             logger.warning(
-                "all passes of the student agree exactly, so intra-distillation does nothing: no dropout is active. Set "
-                "the student's dropout (hidden_dropout_prob, attention_dropout, lora_dropout, ...) above 0"
+                "all passes of the student agree exactly, so intra-distillation does nothing: no dropout is active. "
+                "Set the student's dropout (hidden_dropout_prob, attention_dropout, lora_dropout, ...) above 0"
             )
 
     def _manifest(self) -> list[dict[str, Any]]:

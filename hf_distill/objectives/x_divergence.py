@@ -23,7 +23,7 @@ class XDivergence(Objective):
     R-Drop's term.
 
     Shapes: student logits of all passes (K, R, V) -> (R,).
-    Source: arXiv 2205.11416. Deviation: mean over rows; the released GLUE code sums over the batch (`x_divergence_sum`).
+    Source: arXiv 2205.11416. Deviation: mean over rows; the released GLUE code sums (`x_divergence_sum`).
     """
 
     heads: ClassVar[frozenset[Head]] = CLASS_HEADS
