@@ -144,7 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _check_token(self) -> None:
         wanted, given = self.server_hub.token, self.headers.get("Authorization")
-        if wanted is not None and given != f"Bearer {wanted}":
+        # The address that a large file goes to is signed, and the client sends no token along.
+        signed = self.command == "PUT" and self.path.startswith("/lfs/")
+        if wanted is not None and given != f"Bearer {wanted}" and not signed:
             code = None if given else "RepoNotFound"
             raise HubError(401, code, "Invalid credentials in Authorization header" if given else "Unauthorized")
 

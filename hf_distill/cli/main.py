@@ -8,7 +8,7 @@ import sys
 import typer
 
 from hf_distill import __version__
-from hf_distill.cli import recipes, report, run, teachers
+from hf_distill.cli import push, recipes, report, run, teachers
 
 app = typer.Typer(
     name="hf-distill",
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("recipes")(recipes.recipes)
+app.command("push")(push.push)
 app.add_typer(teachers.app, name="teachers")
 
 

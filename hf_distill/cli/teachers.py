@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="A teacher's revisions: list them, score them, choose one.", no_args_is_help=True)
+from hf_distill.cli.publish import publish
+
+app = typer.Typer(help="A teacher's revisions: list them, score them, choose one, publish.", no_args_is_help=True)
+app.command("publish")(publish)
 
 
 @app.command("list")

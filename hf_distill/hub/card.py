@@ -76,20 +76,21 @@ def save_student_card(record: RunRecord, folder: str | Path, *, curriculum: str,
     return atomic_write_text(Path(folder) / FILE_NAME, str(card).rstrip() + "\n")
 
 
-def template_path() -> Path:
-    """Return the template: the copy inside an installed package, else `model_cards/` beside the package.
+def template_path(name: str = TEMPLATE) -> Path:
+    """Return a template: the copy inside an installed package, else `model_cards/` beside the package.
+
+    Args:
+        name: File name of the template.
 
     Raises:
         FileNotFoundError: It is in neither place.
     """
     package = Path(str(resources.files("hf_distill")))
-    places = [package / "_data" / "model_cards" / TEMPLATE, package.parent / "model_cards" / TEMPLATE]
+    places = [package / "_data" / "model_cards" / name, package.parent / "model_cards" / name]
     for place in places:
         if place.is_file():
             return place
-    raise FileNotFoundError(
-        f"{TEMPLATE} is in neither {places[0].parent} nor {places[1].parent}: reinstall hf-distill."
-    )
+    raise FileNotFoundError(f"{name} is in neither {places[0].parent} nor {places[1].parent}: reinstall hf-distill.")
 
 
 def _find(record: RunRecord, curriculum: str, seed: int) -> StudentRun:
