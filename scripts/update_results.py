@@ -1,0 +1,50 @@
+"""Write the results of finished runs into the Markdown pages that show them, so that no figure is typed by hand.
+
+A page marks the place with `<!-- results: NAME -->` and `<!-- end -->`, NAME being the recipe's name.
+
+    python scripts/update_results.py recipes/README.md README.md --runs runs/parity-quickstart runs/parity-extraction
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from datetime import datetime
+from pathlib import Path
+
+from hf_distill.atomic import atomic_write_text
+from hf_distill.report.tables import summary_markdown
+from hf_distill.run_record import RunRecord
+
+
+def block(record: RunRecord) -> str:
+    """Return the table of a run and the line that says how it came about."""
+    assert record.finished is not None, f"{record.name} has not finished"
+    seconds = (datetime.fromisoformat(record.finished) - datetime.fromisoformat(record.started)).total_seconds()
+    metric, final = record.task["metric"], record.teacher.get("final_metrics", {})
+    teacher = f"Teacher: {metric} {final[metric]:.4g}. " if metric in final else ""
+    chosen = f"Revision found by `auto`: {record.teacher['chosen']}. " if record.teacher.get("chosen") else ""
+    versions = f"torch {record.versions['torch']}, transformers {record.versions['transformers']}"
+    seeds = ", ".join(str(seed) for seed in record.recipe["seeds"])
+    how = f"Seeds {seeds}; {record.started[:10]}; {seconds:.0f} s in all on {record.environment['device']}; {versions}."
+    return f"{summary_markdown(record).strip()}\n\n{teacher}{chosen}{how}"
+
+
+def main() -> None:
+    """Replace the marked blocks of the pages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pages", nargs="+", type=Path)
+    parser.add_argument("--runs", nargs="+", type=Path, required=True, help="output folders of finished runs")
+    options = parser.parse_args()
+    records = {record.name: record for record in map(RunRecord.load, options.runs)}
+    for page in options.pages:
+        text = page.read_text(encoding="utf-8")
+        for name, record in records.items():
+            marked = re.compile(rf"(<!-- results: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+            text, count = marked.subn(lambda match, record=record: f"{match[1]}\n{block(record)}\n\n{match[2]}", text)
+            print(f"{page}: {name}: {count} place(s)")
+        atomic_write_text(page, text)
+
+
+if __name__ == "__main__":
+    main()
