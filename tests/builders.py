@@ -109,6 +109,7 @@ def distill_trainer(folder: Path, head: str = "classification", **overrides: Any
         "compute_metrics",
         "callbacks",
         "data_collator",
+        "processing_class",
     )
     given = {key: overrides.pop(key) for key in list(overrides) if key in trainer_keys}
     overrides.setdefault("curriculum", "one_shot" if given.get("teacher") is not None else "labels")
