@@ -26,6 +26,7 @@ from hf_distill.signals import at_least_float32
 
 BINS = 15
 """Confidence bins of the calibration error, as in Guo et al."""
+_SMALLEST_BIN = 0.01
 
 
 class FidelityInfo(NamedTuple):
@@ -212,6 +213,8 @@ def plot_fidelity(infos: Mapping[str, Sequence[FidelityInfo]], steps: Sequence[i
 def plot_calibration(infos: Mapping[str, CalibrationInfo], path: str | Path) -> Path:
     """Draw accuracy over confidence, bin by bin, for each model: below the diagonal it is too sure of itself.
 
+    Bins with less than 1 % of the rows are left out, because their accuracy is chance.
+
     Args:
         infos: What `calibration_info` returned for each model.
         path: PNG file to write (900 × 900 pixels).
@@ -220,7 +223,7 @@ def plot_calibration(infos: Mapping[str, CalibrationInfo], path: str | Path) -> 
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     for place, (name, info) in enumerate(infos.items()):
-        filled = [index for index, count in enumerate(info.counts) if count]
+        filled = [index for index, count in enumerate(info.counts) if count >= _SMALLEST_BIN * info.rows]
         axes.plot(
             [info.bin_confidence[index] for index in filled],
             [info.bin_accuracy[index] for index in filled],

@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from hf_distill.analysis.drawing import new_figure, save_figure, series_colour, series_line_style, style_axes
 
-SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 # GPT-2 writes its linear layers as Conv1D, a transposed Linear.
 _PRUNED_LAYERS = (nn.Linear, nn.Embedding, Conv1D)
 

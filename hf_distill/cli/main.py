@@ -8,7 +8,7 @@ import sys
 import typer
 
 from hf_distill import __version__
-from hf_distill.cli import push, recipes, report, run, teachers
+from hf_distill.cli import analyze, push, recipes, report, run, teachers
 
 app = typer.Typer(
     name="hf-distill",
@@ -23,6 +23,7 @@ app.command("report")(report.report)
 app.command("recipes")(recipes.recipes)
 app.command("push")(push.push)
 app.add_typer(teachers.app, name="teachers")
+app.add_typer(analyze.app, name="analyze")
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,68 @@
+"""`hf-distill analyze` hands its options on, shows the table and says where the files lie."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from analysed_run import parity_run, text_run
+from typer.testing import CliRunner
+
+from hf_distill.cli.main import app
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["analyze", *map(str, arguments)], env={"COLUMNS": "120"})
+
+
+def test_influence_of_chosen_revisions(tmp_path):
+    parity_run(tmp_path / "run")
+    shown = invoke(
+        "influence", tmp_path / "run", "--of", "teacher", "-r", "checkpoint-[23]0", "--examples", 64, "--order", 2
+    )
+    assert shown.exit_code == 0, shown.output
+    assert re.findall(r"^checkpoint-\d+", shown.output, flags=re.MULTILINE) == ["checkpoint-20", "checkpoint-30"]
+    assert "ratio" in shown.output
+    assert "influence.png" in shown.output
+    kept = json.loads((tmp_path / "run" / "analysis" / "influence.json").read_text())
+    assert kept["settings"] == {"examples": 64, "order": 2}
+
+
+def test_fidelity_and_sensitivity_of_the_whole_run(tmp_path):
+    parity_run(tmp_path / "run")
+    for command, options in (("fidelity", ["--bins", 5]), ("sensitivity", ["--batches", 2])):
+        shown = invoke(command, tmp_path / "run", *options)
+        assert shown.exit_code == 0, shown.output
+        assert "one_shot, seed 1" in shown.output
+        assert (tmp_path / "run" / "analysis" / f"{command}.json").is_file()
+
+
+def test_ngrams_at_chosen_positions(tmp_path):
+    text_run(tmp_path / "run", "masked_lm", steps=(10,), students=())
+    shown = invoke("ngrams", tmp_path / "run", "--position", 7, "--position", 9, "--examples", 8, "--hide-masked")
+    assert shown.exit_code == 0, shown.output
+    assert "robust(3)" in shown.output
+    settings = json.loads((tmp_path / "run" / "analysis" / "ngrams.json").read_text())["settings"]
+    assert settings == {"examples": 8, "positions": [7, 9], "attend_masked": False}
+
+
+def test_number_that_is_none_is_shown_as_a_dash(tmp_path):
+    parity_run(tmp_path / "run")
+    shown = invoke("fidelity", tmp_path / "run")
+    assert re.search(r"^checkpoint-30 .*–", shown.output, flags=re.MULTILINE)
+    assert "nan" not in shown.output
+
+
+def test_folder_without_a_run_is_the_users_error(tmp_path):
+    shown = invoke("influence", tmp_path)
+    assert isinstance(shown.exception, ValueError)
+    with pytest.raises(ValueError, match="holds no run"):
+        raise shown.exception
+
+
+@pytest.mark.parametrize("command", ["influence", "fidelity", "sensitivity", "ngrams"])
+def test_help_gives_an_example(command):
+    shown = invoke(command, "--help")
+    assert shown.exit_code == 0
+    assert f"hf-distill analyze {command}" in shown.output
