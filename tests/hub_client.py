@@ -15,18 +15,19 @@ Caller = Callable[..., Any]
 
 
 @contextmanager
-def hub_client(url: str, home: Path, *, token: str | None = None) -> Iterator[Caller]:
+def hub_client(url: str, home: Path, *, token: str | None = None, offline: bool = False) -> Iterator[Caller]:
     """Give a function that runs another one (of an importable module) in a process whose Hub is at `url`.
 
     Args:
         url: Address of the server, without a final slash.
         home: Folder for the client's cache.
         token: What the client finds in its environment.
+        offline: Start it with HF_HUB_OFFLINE=1.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_ENDPOINT", url)
         patch.setenv("HF_HOME", str(home))
-        patch.setenv("HF_HUB_OFFLINE", "0")
+        patch.setenv("HF_HUB_OFFLINE", str(int(offline)))
         patch.setenv("HF_HUB_DISABLE_XET", "1")
         if token:
             patch.setenv("HF_TOKEN", token)

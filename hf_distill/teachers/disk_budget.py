@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import constants, scan_cache_dir
+from huggingface_hub import constants
+from huggingface_hub.file_download import repo_folder_name
 
 from hf_distill.teachers.revision_spec import Revision
 
@@ -33,9 +35,9 @@ class _Held:
 class DiskBudget:
     """Keeps the weights that a run downloaded below a limit, by removing those of revisions it has left.
 
-    Only weights are removed, through the Hub client and never a file that another snapshot shares: configuration and
-    tokenizer are small and often shared. What was in the cache before the run stays. A revision that is still needed
-    stays too, so that a budget for less than two revisions is exceeded, with a warning.
+    Only weights are removed, and no content that another snapshot shares: configuration and tokenizer are small. What
+    was in the cache before the run stays. A revision that is still needed stays too, so that a budget for less than
+    two revisions is exceeded, with a warning.
 
     Args:
         max_gb: Limit in 10⁹ bytes; None for no limit.
@@ -101,30 +103,33 @@ class DiskBudget:
     def _used(self) -> int:
         return sum(held.size for held in list(self._held.values()))
 
+    def _repository(self, revision: Revision) -> Path:
+        return self._cache_dir / repo_folder_name(repo_id=revision.source, repo_type="model")
+
     def _weights(self, revision: Revision, folder: Path | None = None) -> list[Path]:
         if folder is None:
-            name = f"models--{revision.source.replace('/', '--')}"
-            folder = self._cache_dir / name / "snapshots" / revision.commit / (revision.subfolder or "")
+            folder = self._repository(revision) / "snapshots" / revision.commit / (revision.subfolder or "")
         if not folder.is_dir():
             return []
         return sorted(path for path in folder.iterdir() if path.name.endswith(_WEIGHTS) and path.exists())
 
     def _remove(self, held: _Held) -> None:
-        cache = scan_cache_dir(self._cache_dir)
-        wanted = {path.absolute() for path in held.files}
-        files = [
-            file
-            for repository in cache.repos
-            for cached in repository.revisions
-            if cached.commit_hash == held.revision.commit
-            for file in cached.files
-            if file.file_path.absolute() in wanted
-        ]
-        plan = cache.delete_files(*files)
-        plan.execute()
-        logger.info(
-            "Removed %s from the cache, %s: no later stage needs it", held.revision, plan.expected_freed_size_str
-        )
+        # The client's `scan_cache_dir` refuses a repository one of whose references was never downloaded, which is
+        # what pinning a sequence leaves. The order is its own: links first, then contents that no link leads to.
+        snapshots = self._repository(held.revision) / "snapshots"
+        contents = {_content_of(path) for path in held.files if path.exists()}
+        size = held.size
+        for path in held.files:
+            path.unlink(missing_ok=True)
+        shared = {_content_of(path) for path in snapshots.rglob("*") if path.is_symlink()}
+        for content in contents - shared:
+            content.unlink(missing_ok=True)
+        logger.info("Removed %s from the cache, %.3f GB: no later stage needs it", held.revision, size / _GB)
+
+
+def _content_of(path: Path) -> Path:
+    """Return the file that a snapshot's link leads to, by one step: that may be a link to a shared store again."""
+    return Path(os.path.abspath(path.parent / os.readlink(path))) if path.is_symlink() else path
 
 
 def _key(revision: Revision) -> tuple[str, str | None]:

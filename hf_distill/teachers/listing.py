@@ -12,7 +12,7 @@ from typing import Literal
 from hf_distill.teachers.hub_download import download_bytes
 from hf_distill.teachers.hub_repository import FileEntry, ModelRepository
 from hf_distill.teachers.revisions import Revision
-from hf_distill.teachers.weight_files import weight_files
+from hf_distill.teachers.weight_files import weight_files, weights_format
 
 _CONNECTIONS = 8
 
@@ -74,7 +74,7 @@ def _of_folder(revision: Revision) -> ListedRevision:
     return ListedRevision(
         revision=revision,
         date=datetime.fromtimestamp(written, tz=timezone.utc),
-        size=download_bytes(sizes, allow_pickled_weights=True),
+        size=download_bytes(sizes, allow_pickled_weights=weights_format(revision.folder) == "pickle"),
         cached="yes",
     )
 

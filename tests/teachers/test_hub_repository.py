@@ -2,62 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import hub_client
 import pytest
 from hub_client import Caller
 from hub_server import Fault, HubServer
-from teacher_folders import save_pickled_teacher, save_teacher
 
 from hf_distill.teachers.hub_repository import ModelRepository, is_passing
 from hf_distill.teachers.weight_files import content_hash
 
 pytestmark = pytest.mark.hub
-TOKEN = "hf_SecretSecretSecretSecretSecret"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[HubServer]:
-    with HubServer(token=TOKEN) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
-    with hub_client.hub_client(server.url, tmp_path_factory.mktemp("home"), token=TOKEN) as call:
-        yield call
-
-
-@pytest.fixture
-def faults(server: HubServer) -> Iterator[list[Fault]]:
-    yield server.faults
-    server.faults.clear()
-
-
-@pytest.fixture
-def add(server: HubServer, request: pytest.FixtureRequest) -> Callable[..., str]:
-    """Put saved folders on branches of a model of this test's own; return its id."""
-    name = f"org/{re.sub('[^a-z0-9]+', '-', request.node.name[:60])}x"
-
-    def put(branches: dict[str, Path]) -> str:
-        for branch, folder in branches.items():
-            files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-            server.add(name, {path: file.read_bytes() for path, file in files.items()}, branch=branch)
-        return name
-
-    return put
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folders = [save_teacher(tmp_path_factory.mktemp("saved") / str(seed), seed=seed) for seed in range(3)]
-    for folder in folders:
-        (folder / "tokenizer.json").write_text("{}")
-        (folder / "optimizer.pt").write_bytes(b"not wanted")
-    return folders
 
 
 def test_pattern_is_pinned_and_downloaded_without_what_a_teacher_does_not_need(
@@ -101,40 +57,6 @@ def test_missing_revision_lists_those_that_exist(client: Caller, add: Callable[.
         client(hub_client.resolve, f"{name}@epoch*")
     with pytest.raises(ValueError, match=f"has no revision '{'0' * 40}'"):
         client(hub_client.resolve, f"{name}@{'0' * 40}")
-
-
-def test_sub_folder_is_downloaded_alone(
-    client: Caller, add: Callable[..., str], saved: list[Path], tmp_path: Path
-) -> None:
-    root = tmp_path / "root"
-    for step in (20, 100):
-        save_teacher(root / f"checkpoint-{step}", seed=step)
-    found = client(hub_client.resolve, add({"main": root}) + ":checkpoint-*")
-    assert [revision.name for revision in found] == ["checkpoint-20", "checkpoint-100"]
-    folder = client(hub_client.folder, found[1])
-    assert content_hash(folder) == content_hash(root / "checkpoint-100")
-    assert [path.name for path in folder.parent.iterdir()] == ["checkpoint-100"]
-
-
-def test_model_at_the_root_does_not_bring_its_checkpoints(
-    client: Caller, add: Callable[..., str], tmp_path: Path
-) -> None:
-    save_teacher(tmp_path / "root")
-    save_teacher(tmp_path / "root" / "checkpoint-5")
-    folder = client(hub_client.folder, client(hub_client.resolve, add({"main": tmp_path / "root"}))[0])
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
-
-
-def test_pickled_repository_is_refused_before_its_weights_are_downloaded(
-    client: Caller, server: HubServer, add: Callable[..., str], tmp_path: Path
-) -> None:
-    name = add({"main": save_pickled_teacher(tmp_path / "old")})
-    with pytest.raises(ValueError, match="allow_pickled_weights"):
-        client(hub_client.resolve, name)
-    assert not [request for request in server.requests if f"{name}/resolve" in request]
-    [revision] = client(hub_client.resolve, name, allow_pickled_weights=True)
-    folder = client(hub_client.folder, revision, allow_pickled_weights=True)
-    assert (folder / "pytorch_model.bin").is_file()
 
 
 @pytest.mark.parametrize("token", ["hf_ExpiredExpiredExpiredExpired", False])
