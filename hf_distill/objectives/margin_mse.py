@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES, Objective
+from hf_distill.objectives.distributions import ARGMAX_BELOW
 from hf_distill.signals import Signals, at_least_float32
 
 
@@ -34,7 +35,16 @@ class MarginMSE(Objective):
             raise ValueError(f"margin_mse: `margin` must be ≥ 0, got {self.margin:g}")
 
     def values(self, signals: Signals, *, temperature: float) -> Tensor:
-        """Return the hinged squared error of each row."""
+        """Return the hinged squared error of each row.
+
+        Raises:
+            ValueError: The temperature is below 1e-3, and φ has no limit.
+        """
+        if temperature < ARGMAX_BELOW:
+            raise ValueError(
+                f"margin_mse has no limit at temperature {temperature:g}: φ = 1/temperature would grow without bound; "
+                "give this term a temperature ≥ 1"
+            )
         student_RV, teacher_RV = (at_least_float32(logits) for logits in signals.pair())
         squares_RV = (student_RV - teacher_RV / temperature).square()
         distance_R = squares_RV.mean(-1) if self.over_classes == "mean" else squares_RV.sum(-1)

@@ -9,7 +9,7 @@ from builders import plan_context
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_distill.curricula import CURRICULA, Curriculum, Plan
+from hf_distill.curricula import CURRICULA, Curriculum, Plan, PlanContext
 
 # Arguments of each curriculum; the teacher has revisions at 10, 20, 30 and a final model.
 BUILD: dict[str, list[dict]] = {
@@ -17,6 +17,9 @@ BUILD: dict[str, list[dict]] = {
     "one_shot": [{}, {"label_mix": 0.5, "temperature": 2.0}],
     "two_shot": [{"revision": "step20", "steps": 7}, {"revision": 10, "share": 0.5}],
     "n_shot": [{}, {"steps": 3}, {"interval": 10}, {"interval": 10, "speed": 2.0}, {"revisions": ["step20"]}],
+    "extraction": [{}, {"steps": 5, "layers": [[1, 2]]}],
+    "annealing": [{}, {"tau_max": 3, "steps": 20}],
+    "continuation": [{}, {"margin": 0.0, "until": 0.5}],
     "adaptive": [{"level": 0.6}, {"saturation": True}, {"max_stage_steps": 5, "revisions": [20]}],
 }
 CASES = [(name, fields) for name in CURRICULA for fields in BUILD.get(name, [])]
@@ -28,8 +31,13 @@ def built(name: str, fields: dict) -> Curriculum:
     return CURRICULA.build({"name": name, **fields}, path="curriculum")
 
 
+def context_of(*, max_steps: int = MAX_STEPS, head: str = "classification") -> PlanContext:
+    context = plan_context(10, 20, 30, None, max_steps=max_steps, head=head)
+    return dataclasses.replace(context, student_layers=2, teacher_layers=4)
+
+
 def plan_of(name: str, fields: dict, *, max_steps: int = MAX_STEPS, head: str = "classification") -> Plan:
-    return built(name, fields).plan(plan_context(10, 20, 30, None, max_steps=max_steps, head=head))
+    return built(name, fields).plan(context_of(max_steps=max_steps, head=head))
 
 
 def test_no_registered_curriculum_is_left_out():
@@ -45,9 +53,11 @@ def test_every_head_can_learn_from_every_curriculum(name, fields, head):
 
 
 @pytest.mark.parametrize(("name", "fields"), CASES)
-def test_the_last_stage_learns_from_the_final_teacher_or_from_none(name, fields):
+def test_the_last_stage_learns_from_the_final_teacher_or_from_labels(name, fields):
     last = plan_of(name, fields).stages[-1]
-    assert last.revision == (3 if built(name, fields).uses_teacher else None)
+    with_teacher = any(term.objective.uses_teacher for term in last.terms)
+    assert last.revision == (3 if with_teacher else None)
+    assert with_teacher or last.needs == {"labels"}
 
 
 @pytest.mark.parametrize(("name", "fields"), CASES)
@@ -77,7 +87,7 @@ def test_the_stage_of_a_step_does_not_depend_on_what_was_asked_before(name, fiel
 def test_planning_twice_gives_two_plans(name, fields):
     """An adaptive plan records its switches; they must not appear in the next student's plan."""
     curriculum = built(name, fields)
-    context = plan_context(10, 20, 30, None, max_steps=MAX_STEPS)
+    context = context_of()
     first = curriculum.plan(context)
     first.switches.append(59)
     assert 59 not in curriculum.plan(context).switches

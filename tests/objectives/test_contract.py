@@ -26,6 +26,7 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "generalized_jsd": [{}, {"beta": 0.0}, {"beta": 0.9, "temperature_on": "both"}, {"beta": 1.0}],
     "logit_cosine": [{}, {"temperature_on": "teacher"}],
     "logit_mse": [{}, {"over_classes": "sum"}],
+    "margin_mse": [{}, {"margin": 0.5, "over_classes": "sum"}],
     "skew_kl": [{}, {"alpha": 0.0}],
     "skew_reverse_kl": [{}, {"alpha": 0.0}],
     "soft_rank_correlation": [{}, {"classes": 3}],
@@ -36,9 +37,9 @@ NO_DISTANCE: frozenset[str] = frozenset()
 
 ROWS, CLASSES = 6, 7
 TEMPERATURES = (1e-20, 0.5, 1.0, 4.0)
-STUDENT_FIELDS = ("student_logits", "student_hidden")
+STUDENT_FIELDS = ("student_logits", "student_passes", "student_hidden")
 TEACHER_FIELDS = ("teacher_logits", "teacher_hidden")
-KNOWN_NEEDS = {"labels", "teacher.logits", "teacher.hidden_states"}
+KNOWN_NEEDS = {"labels", "teacher.logits", "teacher.hidden_states", "student.passes"}
 
 CASES = [
     pytest.param(name, fields, head, id="-".join([name, *map(str, fields.values()), head]))
@@ -82,6 +83,8 @@ def signals_for(
     if "teacher.hidden_states" in objective.needs:
         return Signals(student_hidden=drawn(CLASSES), teacher_hidden=drawn(CLASSES))
     width = 1 if head == "regression" else CLASSES
+    if "student.passes" in objective.needs:
+        return Signals(student_passes=torch.stack([drawn(width), drawn(width)]))
     student, teacher = drawn(width), drawn(width)
     classes = torch.randint(width, (rows,), generator=generator)
     return Signals(
@@ -93,6 +96,18 @@ def signals_for(
 
 def tensors_of(signals: Signals) -> dict[str, Tensor]:
     return {name: value for name, value in vars(signals).items() if isinstance(value, Tensor)}
+
+
+def rows_of(signals: Signals, part: Any) -> Signals:
+    """Return some rows of every tensor; passes of the student stand before their rows."""
+    taken = {
+        key: value[:, part] if key == "student_passes" else value[part] for key, value in tensors_of(signals).items()
+    }
+    return dataclasses.replace(signals, **taken)
+
+
+def values_expected(objective: Objective, rows: int) -> int:
+    return 1 if objective.unit == "batch" else rows
 
 
 def student_of(signals: Signals) -> tuple[str, Tensor]:
@@ -145,13 +160,13 @@ def test_values_and_gradients_are_finite_in_every_precision(name, fields, head, 
     objective = objective_of(name, fields)
     signals = signals_for(objective, head, dtype=dtype)
     field, student = student_of(signals)
-    student[0] = torch.linspace(-1e4, 1e4, student.shape[1]).flip(0).to(dtype)
+    student[..., 0, :] = torch.linspace(-1e4, 1e4, student.shape[-1]).flip(0).to(dtype)
     student = student.requires_grad_()
     for temperature in TEMPERATURES:
         values = taken_at(objective, dataclasses.replace(signals, **{field: student}), temperature)
         if values is None:
             continue
-        assert values.shape == (ROWS,)
+        assert values.shape == (values_expected(objective, ROWS),)
         assert values.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
         (gradient,) = torch.autograd.grad(values.sum(), student)
         assert values.isfinite().all(), temperature
@@ -165,7 +180,7 @@ def test_no_rows_give_no_values_and_keep_the_gradient_path(name, fields, head):
     field, student = student_of(signals)
     student = student.requires_grad_()
     values = objective.values(dataclasses.replace(signals, **{field: student}), temperature=1.0)
-    assert values.shape == (0,)
+    assert values.shape == (values_expected(objective, 0),)
     loss = reduce_values(values, torch.tensor(1.0))
     loss.backward()
     assert loss.item() == 0.0
@@ -219,9 +234,9 @@ def test_the_order_of_rows_does_not_matter(name, fields, head, seed):
     objective = objective_of(name, fields)
     signals = signals_for(objective, head, seed=seed)
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(seed))
-    permuted = dataclasses.replace(signals, **{key: value[order] for key, value in tensors_of(signals).items()})
-    values, moved = (objective.values(one, temperature=2.0) for one in (signals, permuted))
-    torch.testing.assert_close(moved, values[order], rtol=1e-12, atol=1e-12)
+    values, moved = (objective.values(one, temperature=2.0) for one in (signals, rows_of(signals, order)))
+    expected = values if objective.unit == "batch" else values[order]
+    torch.testing.assert_close(moved, expected, rtol=1e-12, atol=1e-12)
 
 
 @EVERY_CASE
@@ -230,10 +245,7 @@ def test_the_order_of_rows_does_not_matter(name, fields, head, seed):
 def test_two_parts_of_a_batch_add_up_to_the_whole(name, fields, head, seed, cut):
     objective = objective_of(name, fields)
     signals = signals_for(objective, head, seed=seed)
-    parts = [
-        dataclasses.replace(signals, **{key: value[part] for key, value in tensors_of(signals).items()})
-        for part in (slice(None, cut), slice(cut, None))
-    ]
+    parts = [rows_of(signals, part) for part in (slice(None, cut), slice(cut, None))]
     denominator = torch.tensor(float(ROWS))
     whole, *halves = (reduce_values(objective.values(one, temperature=2.0), denominator) for one in (signals, *parts))
     assert sum(halves).item() == pytest.approx(whole.item(), rel=1e-12, abs=1e-12)
@@ -246,13 +258,10 @@ def test_the_order_of_the_vocabulary_does_not_matter(name, fields, head, seed):
     objective = objective_of(name, fields)
     signals = signals_for(objective, head, seed=seed)
     order = torch.randperm(CLASSES, generator=torch.Generator().manual_seed(seed))
-    teacher = signals.teacher_logits
-    permuted = dataclasses.replace(
-        signals,
-        student_logits=signals.student_logits[:, order],
-        labels=order.argsort()[signals.labels],
-        teacher_logits=None if teacher is None else teacher[:, order],
-    )
+    moved_logits = {key: value[..., order] for key, value in tensors_of(signals).items() if key != "labels"}
+    permuted = dataclasses.replace(signals, **moved_logits)
+    if signals.labels is not None:
+        permuted = dataclasses.replace(permuted, labels=order.argsort()[signals.labels])
     values, moved = (objective.values(one, temperature=2.0) for one in (signals, permuted))
     torch.testing.assert_close(moved, values, rtol=1e-10, atol=1e-10)
 
@@ -264,7 +273,8 @@ def test_masked_positions_cannot_matter(name, fields, head, seed, garbage):
     objective = objective_of(name, fields)
     generator = torch.Generator().manual_seed(seed)
     lengths = (2, 5) if head.endswith("lm") else (8,)
-    student, teacher = (torch.randn(*lengths, CLASSES, generator=generator) for _ in range(2))
+    passes = (2,) if objective.compares_passes else (1,)
+    student, teacher = (torch.randn(*passes, *lengths, CLASSES, generator=generator) for _ in range(2))
     masked = torch.rand(lengths, generator=generator) < 0.4
     labels = torch.randint(CLASSES, lengths, generator=generator).masked_fill(masked, IGNORE_INDEX)
     rows = select_rows(head, {"labels": labels})
@@ -277,14 +287,20 @@ def test_masked_positions_cannot_matter(name, fields, head, seed, garbage):
             for logits in (student, teacher)
         ]
         learning = filled[0].requires_grad_()
-        signals = Signals(student_logits=rows.of(learning), labels=rows.labels_R, teacher_logits=rows.of(filled[1]))
+        selected = torch.stack([rows.of(one) for one in learning])
+        signals = Signals(
+            student_logits=selected[0],
+            student_passes=selected if objective.compares_passes else None,
+            labels=rows.labels_R,
+            teacher_logits=rows.of(filled[1][0]),
+        )
         loss = reduce_values(objective.values(signals, temperature=2.0), torch.tensor(3.0))
         return loss.detach(), torch.autograd.grad(loss, learning)[0]
 
     (clean, gradient), (dirty, dirty_gradient) = loss_of(None), loss_of(garbage)
     assert torch.equal(clean, dirty)
     assert torch.equal(gradient, dirty_gradient)
-    assert (dirty_gradient[unread] == 0).all()
+    assert (dirty_gradient[:, unread] == 0).all()
 
 
 # ---- distances ----
