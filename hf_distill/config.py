@@ -53,6 +53,10 @@ class ProgressiveDistillConfig(TrainingArguments):
                 "off for the student"
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The Trainer pickles its arguments into training_args.bin, which its pushes publish.
+        return {**self.__dict__, "hub_token": None}
+
     def curriculum_spec(self) -> dict[str, Any]:
         """Return the curriculum as `{"name": ..., **fields}`."""
         return {"name": self.curriculum} if isinstance(self.curriculum, str) else dict(self.curriculum)

@@ -17,6 +17,7 @@ from hf_distill.compatibility import head_of, unwrap_peft
 from hf_distill.config import AtSwitch, ProgressiveDistillConfig
 from hf_distill.distill_state import DistillState, resume_folder
 from hf_distill.distillation import Distillation
+from hf_distill.hub.hub_training import HubCardCallback, HubTraining
 from hf_distill.loss_log import LossLog
 from hf_distill.progress import StageProgressCallback
 from hf_distill.readout_training import ReadoutTraining
@@ -29,7 +30,7 @@ from hf_distill.teachers.as_teacher import as_teacher
 logger = logging.getLogger(__name__)
 
 
-class ProgressiveDistillTrainer(ReadoutTraining):
+class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
     """A Trainer whose student learns from a sequence of its teacher's checkpoints, or from one teacher, or labels.
 
     Example:
@@ -101,6 +102,7 @@ class ProgressiveDistillTrainer(ReadoutTraining):
         self._started: float | None = None
         self._logged_step = 0
         self.add_callback(CurriculumCallback(self))
+        self.add_callback(HubCardCallback(self))
         self._guard = RevisionGuard(self.distillation)
         self.add_callback(self._guard)
         if self.pop_callback(ProgressCallback) is not None:
@@ -136,7 +138,7 @@ class ProgressiveDistillTrainer(ReadoutTraining):
             self._resumed.check_same_run(self.args.curriculum_spec(), self._manifest(), folder=folder)
             self._seconds_before = self._resumed.seconds
             self.distillation.chosen_revision = self._resumed.chosen
-            self.load_readouts(folder)
+            self.load_readouts(folder, self._resumed.layers)
         try:
             result = super().train(resume_from_checkpoint=str(folder) if folder is not None else None, **kwargs)
             self._guard.check(str(self.args.output_dir))
@@ -275,6 +277,7 @@ class ProgressiveDistillTrainer(ReadoutTraining):
             chosen=self.distillation.chosen_revision,
             seconds=self.training_seconds,
             stalls=list(self.distillation.log.stalls),
+            layers=self.distillation.found_layers,
         )
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

@@ -120,7 +120,13 @@ def repo_info(call: Call) -> Reply:
     info = {"_id": call.name, "id": call.words["repo"], "modelId": call.words["repo"], "sha": commit.oid, "tags": []}
     siblings = [{"rfilename": path} for path in sorted(commit.files)]
     extra = {"private": call.repository.private, "lastModified": date, "createdAt": date, "downloads": 0, "likes": 0}
-    return _json({**info, **extra, "siblings": siblings})
+    card = call.store.blobs[commit.files["README.md"]].decode() if "README.md" in commit.files else ""
+    return _json({**info, **extra, "siblings": siblings, "cardData": _front_matter(card)})
+
+
+def _front_matter(card: str) -> dict[str, Any]:
+    match = re.match(r"---\s*\n(.*?)\n---", card, re.DOTALL)
+    return (yaml.safe_load(match[1]) if match else None) or {}
 
 
 def refs(call: Call) -> Reply:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -43,7 +43,7 @@ def student_card_text(record: RunRecord, run: StudentRun, *, repo_id: str | None
         "baselines_sentence": _baselines(record, run),
         "cost_table": _costs(record, run),
         "code_block": fenced(_code(record, repo_id), "python"),
-        "command_block": fenced(wording.command_line(record.command), "bash"),
+        "command_block": fenced(wording.command_line(record.command), "bash") if record.command else "",
         "recipe_block": fenced(yaml.safe_dump(record.recipe, sort_keys=False, allow_unicode=True), "yaml"),
         "versions_table": to_markdown(["package", "version"], list(record.versions.items())),
         "citation_block": fenced("\n\n".join(citations(run)), "bibtex") if citations(run) else "",
@@ -188,10 +188,25 @@ def _costs(record: RunRecord, run: StudentRun) -> str:
             "training the teacher",
             wording.seconds(record.teacher.get("seconds")) if taught_by(run) else wording.UNKNOWN,
         ),
+        ("latency of this student", _latency(record.student)),
+        ("latency of the teacher", _latency(record.teacher) if taught_by(run) else wording.UNKNOWN),
+        ("weights of this student", wording.size((record.student.get("latency") or {}).get("weight_bytes"))),
         ("device", str(record.environment.get("device") or "")),
     ]
     rows = [[label, text] for label, text in entries if text and text != wording.UNKNOWN]
     return to_markdown(["", "measured"], rows) if rows else "Not measured.\n"
+
+
+def _latency(model: Mapping[str, Any]) -> str:
+    found = model.get("latency")
+    if not found:
+        return wording.UNKNOWN
+    low, high = wording.seconds(found["low_seconds"]), wording.seconds(found["high_seconds"])
+    rows = "1 example" if found["examples"] == 1 else f"{found['examples']} examples"
+    return (
+        f"{wording.seconds(found['median_seconds'])} for {rows} on {found['device']}, median of {found['repeats']} "
+        f"[{low} – {high}]"
+    )
 
 
 def _code(record: RunRecord, repo_id: str | None) -> str:
@@ -199,14 +214,20 @@ def _code(record: RunRecord, repo_id: str | None) -> str:
     names = [auto, "AutoTokenizer"] if has_tokenizer(record) else [auto]
     where = repr(repo_id) if repo_id else '"."  # the folder of this card, or its id on the Hub'
     lines = [f"from transformers import {', '.join(names)}", ""]
-    origin = record.student.get("origin")
-    architecture = origin.get("architecture") if isinstance(origin, dict) else None
-    if architecture and architecture not in CONFIG_MAPPING_NAMES:
+    architecture = own_architecture(record)
+    if architecture:
         lines = [f"import hf_distill.tasks  # makes transformers know the architecture {architecture!r}", *lines]
     lines += [f"source = {where}", f"model = {auto}.from_pretrained(source)"]
     if has_tokenizer(record):
         lines.append("tokenizer = AutoTokenizer.from_pretrained(source)")
     return "\n".join(lines)
+
+
+def own_architecture(record: RunRecord) -> str | None:
+    """Return the student's architecture where transformers alone does not know it."""
+    origin = record.student.get("origin")
+    architecture = origin.get("architecture") if isinstance(origin, dict) else None
+    return architecture if architecture and architecture not in CONFIG_MAPPING_NAMES else None
 
 
 def _limits(record: RunRecord, run: StudentRun) -> list[str]:
@@ -218,6 +239,10 @@ def _limits(record: RunRecord, run: StudentRun) -> list[str]:
         if rows
         else "Measured on held-out rows of the data above and nowhere else."
     ]
+    own = own_architecture(record)
+    if own:
+        needs = f"Needs hf_distill (`pip install hf-distill`): transformers does not know its architecture `{own}`."
+        limits.insert(0, needs)
     if seeds == 1:
         limits.append("One seed: nothing is known about the spread between seeds.")
     else:

@@ -189,6 +189,19 @@ def is_same(content: Content, file: RepoFile | None) -> bool:
     return file.blob_id == _digest(content, hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False))
 
 
+def make_branch(repo_id: str, name: str, *, token: str | None = None) -> None:
+    """Make a branch at main where it does not exist.
+
+    Raises:
+        ValueError: The Hub refuses.
+        HubUnavailable: The Hub stayed out of reach.
+    """
+    writer = HubWriter(repo_id, token=token)
+    refs = writer.refs()
+    if name not in refs:
+        writer.create_branch(name, commit=refs[MAIN])
+
+
 @contextmanager
 def hub_errors(repo_id: str) -> Iterator[None]:
     """Turn the client's errors, whose texts may quote requests and signed addresses, into ours without their cause.
