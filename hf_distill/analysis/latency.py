@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 
 def latency_info(
@@ -20,7 +23,8 @@ def latency_info(
 
     Args:
         model: Any model whose forward takes the batch's entries by name.
-        batch: What its forward takes; labels are left out. Tensors are moved to the model's device.
+        batch: Inputs by name; labels and what the forward does not take are left out. Tensors are moved to the
+            model's device.
         warmup: Forwards that are not counted: the first ones allocate and choose kernels.
         repeats: Forwards that are counted.
         device: Name for the record. Default: the device's type.
@@ -30,16 +34,20 @@ def latency_info(
         `device`, and `weight_bytes` of all parameters as they are in memory.
 
     Raises:
-        ValueError: The batch holds no tensor, or repeats is below 1.
+        ValueError: The batch holds no tensor for the model, or repeats is below 1.
     """
     if repeats < 1:
         raise ValueError(f"repeats: expected a whole number from 1 on, got {repeats}")
     place = next(model.parameters()).device
-    inputs = {key: item.to(place) if isinstance(item, Tensor) else item for key, item in batch.items()}
-    inputs.pop("labels", None)
+    accepted = accepted_names(model)
+    inputs = {
+        key: item.to(place) if isinstance(item, Tensor) else item
+        for key, item in batch.items()
+        if key in accepted and key != "labels"
+    }
     shapes = [item.shape for item in inputs.values() if isinstance(item, Tensor)]
     if not shapes:
-        raise ValueError(f"the batch holds no tensor, only {sorted(batch)}; nothing can be timed")
+        raise ValueError(f"the batch holds no tensor that {type(model).__name__} takes, only {sorted(batch)}")
     trains = model.training
     model.eval()
     try:
@@ -56,6 +64,19 @@ def latency_info(
         "device": device or place.type,
         "weight_bytes": sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()),
     }
+
+
+def first_example(batches: Iterable[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Return the first example of a data loader as a batch of one: what a user waits for."""
+    return {key: item[:1] for key, item in next(iter(batches)).items() if isinstance(item, Tensor)}
+
+
+def accepted_names(model: nn.Module) -> frozenset[str]:
+    """Return what a model's forward takes by name, seen through the wrappers of Accelerate and PEFT."""
+    inner = extract_model_from_parallel(model)
+    if not isinstance(inner, PreTrainedModel):
+        inner = inner.get_submodule("base_model.model") if "base_model" in dict(inner.named_children()) else inner
+    return frozenset(inspect.signature(inner.forward).parameters)
 
 
 def _timed(model: nn.Module, inputs: Mapping[str, Any], place: torch.device) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
+from hf_distill.analysis.latency import first_example, latency_info
 from hf_distill.analysis.revision_scores import transition_of
 from hf_distill.hub.card import save_student_card
 from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, task_of
@@ -70,6 +71,7 @@ def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool
     data = task.prepare(seed=cells[0].seed, cache_dir=workspace.cache)
     record.task["description"] = data.description
     record.student["parameters"] = sum(parameter.numel() for parameter in trainer.model.parameters())
+    record.student["latency"] = latency_info(trainer.model, first_example(trainer.get_eval_dataloader()))
     if teacher is not None:
         workspace.pin_teacher(teacher.manifest(), write=state.is_main_process)
         inspect_teacher(record, teacher, trainer, workspace, data=data.fingerprint)
@@ -98,6 +100,7 @@ def inspect_teacher(
     teacher.attach(head=trainer.distillation.head, accelerator=trainer.accelerator)
     teacher.enter(len(teacher.revisions) - 1)
     record.teacher["parameters"] = sum(parameter.numel() for parameter in teacher.model.parameters())
+    record.teacher["latency"] = latency_info(teacher.model, first_example(trainer.get_eval_dataloader()))
     record.teacher["scores"] = scores_of(teacher, trainer, workspace.root, data=data)
     record.teacher.setdefault("final_metrics", _metrics(record.teacher["scores"][-1]))
     if len(teacher.revisions) > 1:
