@@ -24,6 +24,7 @@ class DistillState:
         chosen: The revision that `auto` resolved to.
         seconds: Training time so far, over all sessions.
         stalls: Seconds waited at each change of the revision.
+        layers: [student, teacher] layers that `layers: cka` found.
     """
 
     curriculum: dict[str, Any]
@@ -32,6 +33,7 @@ class DistillState:
     chosen: str | None = None
     seconds: float = 0.0
     stalls: list[float]
+    layers: list[list[int]] | None = None
 
     def save(self, folder: str | Path) -> None:
         """Write the state into a checkpoint, atomically."""

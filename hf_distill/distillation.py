@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,8 +18,9 @@ from hf_distill.curricula import CURRICULA, Extraction, Plan, PlanContext, Stage
 from hf_distill.curricula.base import label_terms
 from hf_distill.curricula.intra import build_intra
 from hf_distill.extractor import Extractor
-from hf_distill.layers import attended_rows, hidden_width, layer_count
+from hf_distill.layers import check_early_exit, layer_count
 from hf_distill.loss_log import LossLog
+from hf_distill.objectives import HiddenMSE
 from hf_distill.reduction import Unit, count_items, denominators, reduce_values
 from hf_distill.signal_reader import SignalReader, Student
 from hf_distill.signals import Head, Signals, select_rows
@@ -60,7 +61,8 @@ class Distillation:
         self.plan: Plan | None = None
         self.max_steps = 1
         self.extractor: Extractor | None = None
-        self._layer_counts = (0, 0)
+        self.found_layers: list[list[int]] | None = None
+        self.layer_counts = (0, 0)
         self.reader = SignalReader(head=head, teacher=self.teacher, log=self.log, device=accelerator.device)
         self._denominators: dict[Unit, Tensor] = {}
         self._label_terms = label_terms(self._context(1))
@@ -72,6 +74,8 @@ class Distillation:
         if self.teacher is None:
             raise ValueError(f"the curriculum {name!r} learns from a teacher; pass `teacher`, or use 'labels'")
         needs = frozenset().union(*(term.objective.needs for term in self.curriculum.teacher_terms(self._context(1))))
+        if isinstance(self.curriculum, Extraction):
+            needs |= HiddenMSE.needs
         lacking = {need for need in needs if need.startswith("teacher.")} - self.teacher.provides
         if lacking:
             raise ValueError(
@@ -95,21 +99,20 @@ class Distillation:
                 teacher_tokenizer=self.teacher.tokenizer,
             )
         if isinstance(self.curriculum, Extraction):
+            check_early_exit(self.accelerator)
             self._build_extractor(self.curriculum, config)
 
     def _build_extractor(self, curriculum: Extraction, student: PreTrainedConfig) -> None:
         assert self.teacher is not None
-        teacher = self.teacher.config
-        self._layer_counts = (layer_count(student), layer_count(teacher))
-        self.extractor = Extractor(
-            curriculum.layer_pairs(*self._layer_counts),
-            student_width=hidden_width(student),
-            teacher_width=hidden_width(teacher),
-            dimensions=curriculum.dimensions,
-            readout=curriculum.readout,
-            seed=curriculum.projection_seed,
-        ).to(self.accelerator.device)
+        self.layer_counts = (layer_count(student), layer_count(self.teacher.config))
+        self.extractor = curriculum.build_extractor(student, self.teacher.config).to(self.accelerator.device)
         self.reader.extractor = self.extractor
+
+    def use_layers(self, pairs: list[list[int]], student: PreTrainedConfig) -> None:
+        """Take the layer map that `layers: cka` found, in this session or before the run was resumed."""
+        assert isinstance(self.curriculum, Extraction)
+        self.found_layers, self.curriculum = pairs, self.curriculum.with_layers(pairs)
+        self._build_extractor(self.curriculum, student)
 
     def _context(self, max_steps: int) -> PlanContext:
         return PlanContext(
@@ -117,8 +120,8 @@ class Distillation:
             max_steps=max_steps,
             revisions=self.teacher.revisions if self.teacher is not None else (),
             label_smoothing=self.label_smoothing,
-            student_layers=self._layer_counts[0],
-            teacher_layers=self._layer_counts[1],
+            student_layers=self.layer_counts[0],
+            teacher_layers=self.layer_counts[1],
         )
 
     def make_plan(self, max_steps: int) -> Plan:
@@ -161,21 +164,6 @@ class Distillation:
             self.plan.switches = list(switches)
         self.enter_stage(step)
         self._read_ahead(step)
-
-    def calibrate(self, batches: Iterable[Mapping[str, Any]]) -> None:
-        """Measure the extraction targets' mean and deviation on training batches, unless a checkpoint brought them."""
-        extractor, teacher = self.extractor, self.teacher
-        if extractor is None or teacher is None or extractor.calibrated:
-            return
-        layers = sorted({pair.teacher for pair in extractor.pairs})
-        teacher.enter(len(teacher.revisions) - 1)
-
-        def states() -> Iterable[dict[int, Tensor]]:
-            for batch in batches:
-                hidden = teacher.hidden_states(self.reader.positioned(batch), layers)
-                yield {layer: attended_rows(hidden[layer], batch.get("attention_mask")) for layer in layers}
-
-        extractor.calibrate(states())
 
     def stage_at(self, step: int) -> Stage:
         """Return the stage of an optimizer step.

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
+
+from hf_distill.atomic import atomic_write_bytes
 
 FILE_NAME = "extractor.safetensors"
 _SMALLEST_DEVIATION = 1e-6
@@ -82,6 +84,11 @@ class Extractor(nn.Module):
             if readout:
                 self.readouts[pair.key] = _readout(student_width, self.dimensions, generator)
 
+    @property
+    def teacher_layers(self) -> list[int]:
+        """The teacher's layers that are projected, in ascending order."""
+        return sorted({pair.teacher for pair in self.pairs})
+
     def predict(self, pair: LayerPair, student_NS: Tensor) -> Tensor:
         """Return what the student says of the target. Shapes: (N, S) -> (N, D)."""
         if not self.readouts:
@@ -133,7 +140,8 @@ class Extractor(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write read-outs and calibration into a checkpoint; the exported student has neither."""
-        save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, Path(folder) / FILE_NAME)
+        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        atomic_write_bytes(Path(folder) / FILE_NAME, save(tensors))
 
     def load(self, folder: str | Path) -> None:
         """Read read-outs and calibration from a checkpoint.

@@ -9,33 +9,37 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from accelerate import Accelerator, DistributedType
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 
 class _Enough(Exception):
     """Raised inside a forward once the deepest layer asked for has spoken."""
 
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
 
 def layers_of(model: nn.Module) -> nn.ModuleList:
     """Return the stack of layers of a model, shallow to deep.
 
-    It is the longest list of modules of one class; of two equally long ones the first.
+    It is the outermost list of as many modules as the configuration has layers: lists inside of a layer (a mixture's
+    experts) may be longer.
 
     Raises:
-        ValueError: The model has no list of layers.
+        ValueError: The model has no such list, as where all layers share one module.
     """
-    stacks = [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.ModuleList) and len(module) and len({type(layer) for layer in module}) == 1
-    ]
-    if not stacks:
-        raise ValueError(
-            f"{type(model).__name__} keeps its layers in no nn.ModuleList, so their hidden states cannot be read; "
-            "use a curriculum that compares logits only"
-        )
-    return max(stacks, key=len)
+    named = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
+    count = layer_count(named.config) if named is not None else 0
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise ValueError(
+        f"{type(model).__name__} keeps its layers in no nn.ModuleList of num_hidden_layers = {count} modules, so "
+        "their hidden states cannot be read; use a curriculum that compares logits only"
+    )
 
 
 def layer_count(config: PreTrainedConfig) -> int:
@@ -68,9 +72,12 @@ def hidden_width(config: PreTrainedConfig) -> int:
 def layer_tap(model: nn.Module, numbers: Sequence[int], *, stop: bool) -> Iterator[dict[int, Tensor]]:
     """Read the outputs of some layers of every forward within the context.
 
-    Call the model through its wrapper as usual. With `stop`, the forward of `model` itself returns None after the
+    Call the model through its wrapper as usual. With `stop`, the forward of `model` itself returns the output of the
     deepest of the layers, so that neither the layers behind it nor the head are computed; a wrapper such as
-    DistributedDataParallel sees an ordinary forward.
+    DistributedDataParallel sees an ordinary forward, and from its output which parameters took part.
+
+    A layer's output is what `output_hidden_states` gives, but for the last layer of a model with a final norm (GPT-2,
+    Llama): transformers gives it after that norm, this before it.
 
     Args:
         model: The unwrapped model.
@@ -94,7 +101,7 @@ def layer_tap(model: nn.Module, numbers: Sequence[int], *, stop: bool) -> Iterat
             def keep(module: nn.Module, inputs: Any, output: Any, number: int = number) -> None:
                 outputs[number] = output if isinstance(output, Tensor) else output[0]
                 if stop and number == deepest:
-                    raise _Enough
+                    raise _Enough(outputs[number])
 
             undo.callback(stack[number - 1].register_forward_hook(keep).remove)
         if stop:
@@ -110,8 +117,8 @@ def _ending_early(model: nn.Module) -> Iterator[None]:
     def shortened(*args: Any, **kwargs: Any) -> Any:
         try:
             return forward(*args, **kwargs)
-        except _Enough:
-            return None
+        except _Enough as reached:
+            return reached.output
 
     # An entry in the instance's own dictionary shadows the class's forward; removing it restores the class's.
     shadowed = "forward" in model.__dict__
@@ -125,11 +132,41 @@ def _ending_early(model: nn.Module) -> Iterator[None]:
             del model.__dict__["forward"]
 
 
+def check_early_exit(accelerator: Accelerator) -> None:
+    """Refuse an engine that cannot follow a forward that ends early.
+
+    Raises:
+        ValueError: DeepSpeed or FSDP, whose hooks around each layer must run to the end; or DistributedDataParallel
+            that does not look for parameters without a gradient.
+    """
+    engine = accelerator.distributed_type
+    if engine in (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM):
+        raise ValueError(
+            "stages on hidden layers end a forward early and train read-outs outside the student, which "
+            f"{engine.value} does not follow; train this curriculum with DistributedDataParallel, without that engine"
+        )
+    ddp = accelerator.ddp_handler
+    if accelerator.num_processes > 1 and (ddp is None or not ddp.find_unused_parameters):
+        raise ValueError(
+            "stages on hidden layers leave the layers behind them without gradients, but DistributedDataParallel is "
+            "told to expect one for every parameter; set ddp_find_unused_parameters: true"
+        )
+
+
 def attended_rows(hidden: Tensor, mask: Tensor | None) -> Tensor:
     """Return the hidden states of attended positions, one a row.
 
     Shapes: (B, T, H) with mask (B, T) -> (N, H); (B, H) stays.
+
+    Raises:
+        ValueError: The states have other dimensions (images), or other positions than the mask (a prompt in front).
     """
     if hidden.dim() == 2:
         return hidden
+    if hidden.dim() != 3 or (mask is not None and mask.shape != hidden.shape[:2]):
+        raise ValueError(
+            f"hidden states have shape {tuple(hidden.shape)} and the attention mask "
+            f"{None if mask is None else tuple(mask.shape)}; expected (B, T, H) and (B, T). Use a curriculum that "
+            "compares logits only"
+        )
     return hidden.flatten(0, 1) if mask is None else hidden[mask.bool()]

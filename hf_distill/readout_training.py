@@ -6,23 +6,30 @@ with the student, saved in checkpoints, and absent from what is exported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from transformers import Trainer
 
+from hf_distill.compatibility import unwrap_peft
 from hf_distill.curricula import Extraction
 from hf_distill.distillation import Distillation
+from hf_distill.layers import attended_rows, layer_tap
+from hf_distill.signal_reader import Student
 
 
 class ReadoutTraining(Trainer):
     """A Trainer that has a `distillation` and trains its read-outs, where it has any."""
 
     distillation: Distillation
+    _student_arguments: frozenset[str]
 
     def readout_parameters(self) -> list[torch.nn.Parameter]:
         """Return the read-outs' parameters; none without an extraction."""
@@ -33,19 +40,23 @@ class ReadoutTraining(Trainer):
         """Create the Trainer's optimizer, with a parameter group for the read-outs.
 
         Raises:
-            ValueError: The engine shards parameters and knows nothing of modules outside the student.
+            ValueError: An optimizer was passed in, which knows nothing of the read-outs.
         """
+        self.find_layer_map()
         fresh = self.optimizer is None
         optimizer = super().create_optimizer(model)
         parameters, curriculum = self.readout_parameters(), self.distillation.curriculum
-        if fresh and parameters and isinstance(curriculum, Extraction):
-            if self.is_deepspeed_enabled or self.is_fsdp_enabled:
-                raise ValueError(
-                    "read-outs train outside the student, which DeepSpeed and FSDP do not shard; use DDP, or set "
-                    "`readout: false` in the extraction"
-                )
+        if not parameters or not isinstance(curriculum, Extraction):
+            return optimizer
+        if fresh:
             rate = self.args.learning_rate * curriculum.readout_rate
             optimizer.add_param_group({"params": parameters, "lr": rate, "weight_decay": 0.0})
+        known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        if not all(id(parameter) in known for parameter in parameters):
+            raise ValueError(
+                "the optimizer passed to the trainer does not train the extraction's read-outs; choose it with "
+                "`optim` or `optimizer_cls_and_kwargs` instead of `optimizers`, or set `readout: false`"
+            )
         return optimizer
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
@@ -63,32 +74,78 @@ class ReadoutTraining(Trainer):
             return super()._clip_grad_norm(model)
         return self.accelerator.clip_grad_norm_([*model.parameters(), *parameters], self.args.max_grad_norm)
 
+    # ---- what is measured on training examples before the first step ----
+
     def calibrate_readouts(self) -> None:
         """Measure the targets' mean and deviation on the first training examples, the same on every rank."""
         curriculum = self.distillation.curriculum
-        if isinstance(curriculum, Extraction):
-            self.distillation.calibrate(self._calibration_batches(curriculum.calibration_examples))
+        extractor = self.distillation.extractor
+        if isinstance(curriculum, Extraction) and extractor is not None and not extractor.calibrated:
+            with self._calibration_batches(curriculum.calibration_examples) as batches:
+                extractor.calibrate(self._teacher_rows(batch, extractor.teacher_layers) for batch in batches)
             self.distillation.enter_stage(self.state.global_step)
 
-    def _calibration_batches(self, count: int) -> Iterator[dict[str, Any]]:
-        size = min(count, len(self.train_dataset))
-        examples = Subset(self.train_dataset, range(size))
-        # Neither shuffled nor sharded, and from no generator: it must not move the random state of training.
+    def _teacher_rows(self, batch: dict[str, Any], layers: Sequence[int]) -> dict[int, Tensor]:
+        """Return what the final teacher says of a batch. Shapes: (N, H) by layer."""
+        teacher = self.distillation.teacher
+        assert teacher is not None
+        teacher.enter(len(teacher.revisions) - 1)
+        states = teacher.hidden_states(self.distillation.reader.positioned(batch), layers)
+        return {layer: attended_rows(states[layer], batch.get("attention_mask")) for layer in layers}
+
+    def find_layer_map(self) -> None:
+        """Find the map of `layers: cka`, unless it is known: the models are compared as they are before training."""
+        curriculum = self.distillation.curriculum
+        if isinstance(curriculum, Extraction) and curriculum.needs_layer_map:
+            found = [[list(pair) for pair in self._most_similar_layers(curriculum.calibration_examples)]]
+            # A rank's student is its own until DistributedDataParallel wraps it.
+            self.distillation.use_layers(broadcast_object_list(found)[0], unwrap_peft(self.model).config)
+
+    def _most_similar_layers(self, examples: int) -> list[tuple[int, int]]:
+        from hf_distill.analysis.layer_similarity import LayerSimilarityTally
+
+        model, tally = self.model, LayerSimilarityTally()
+        student = Student(model, model, self._student_arguments)
+        ours, theirs = (range(1, count + 1) for count in self.distillation.layer_counts)
+        model.eval()
+        with self._calibration_batches(examples) as batches, torch.no_grad(), layer_tap(model, ours, stop=True) as own:
+            for batch in batches:
+                student.forward(self.distillation.reader.positioned(batch))
+                rows = [attended_rows(own[layer], batch.get("attention_mask")) for layer in ours]
+                tally.add(rows, list(self._teacher_rows(batch, theirs).values()))
+        return tally.info().monotone_map()
+
+    @contextmanager
+    def _calibration_batches(self, count: int) -> Iterator[Iterator[dict[str, Any]]]:
+        """Give the first examples, neither shuffled nor sharded, without moving the random state of training."""
+        data = self.train_dataset
+        sized = isinstance(data, Sized)
         loader = DataLoader(
-            examples,
+            Subset(data, range(min(count, len(data)))) if sized else list(islice(iter(data), count)),
             batch_size=self.args.per_device_eval_batch_size,
-            collate_fn=self.data_collator,
+            collate_fn=self._get_collator_with_removed_columns(self.data_collator, description="training"),
             generator=torch.Generator(),
         )
-        for batch in loader:
-            yield self._prepare_inputs(batch)
+        with torch.random.fork_rng(devices=[]):
+            # Masks that the collator draws are the same on every rank, whatever was drawn before.
+            torch.default_generator.manual_seed(self.args.seed)
+            yield (self._prepare_inputs(batch) for batch in loader)
+
+    # ---- checkpoints ----
 
     def save_readouts(self, folder: str | Path) -> None:
         """Write the read-outs into a checkpoint, where there are any."""
         if self.distillation.extractor is not None:
             self.distillation.extractor.save(folder)
 
-    def load_readouts(self, folder: str | Path) -> None:
-        """Read the read-outs from a checkpoint, where there are any."""
+    def load_readouts(self, folder: str | Path, layers: list[list[int]] | None = None) -> None:
+        """Read the read-outs from a checkpoint, where there are any.
+
+        Args:
+            folder: The checkpoint.
+            layers: The layer map that the run had found.
+        """
+        if layers is not None:
+            self.distillation.use_layers(layers, unwrap_peft(self.model).config)
         if self.distillation.extractor is not None:
             self.distillation.extractor.load(folder)

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from transformers import PreTrainedConfig
 
 from hf_distill.curricula.base import CURRICULA, Curriculum
 from hf_distill.curricula.one_shot import final_stage
 from hf_distill.curricula.plan import Plan, PlanContext, Stage, Term
-from hf_distill.extractor import LayerPair, uniform_map
+from hf_distill.extractor import Extractor, LayerPair, uniform_map
+from hf_distill.layers import hidden_width, layer_count
 from hf_distill.objectives import HiddenMSE
 from hf_distill.schedules import Constant
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExtractionSettings:
-    """How hidden states become targets; see `Extractor`.
-
-    Attributes:
-        dimensions: Of the random projection; None for the teacher's width.
-        readout: Learn a linear read-out of the student's state.
-        readout_rate: Learning rate of the read-outs as a multiple of the student's.
-        projection_seed: Of the projections and the read-outs' first weights.
-        calibration_examples: Training examples on which the targets' mean and deviation are measured.
-    """
-
-    dimensions: int | None
-    readout: bool
-    readout_rate: float
-    projection_seed: int
-    calibration_examples: int
 
 
 @CURRICULA.register("extraction")
@@ -40,13 +25,20 @@ class Extraction(Curriculum):
     A stage on layer l runs only the first layers of both models. Source: Gupta and Karmalkar 2025 (arXiv 2503.17494);
     dimensions, scaling, read-out, stage lengths and layer map are our instantiation, because the paper's are not known
     to us: many dimensions (one scalar projection fails on parity), standardised, a learned read-out at ten times the
-    student's rate, a quarter of the run for all layers together.
+    student's rate, a quarter of the run for all layers together. So is `layers: cka`, where each student layer goes
+    with the teacher's layer of the highest linear CKA on calibration examples before training, without going back
+    (see `analysis.layer_similarity`): it is meant for students that start from trained weights, since the layers of a
+    fresh one all resemble the teacher's first. The common fields (objectives, temperature, label_mix) are for the
+    final stage.
     """
 
     steps: int | None = field(default=None, metadata={"help": "optimizer steps of each layer's stage"})
     share: float | None = field(default=None, metadata={"help": "share of the run for all layers; default 0.25"})
-    layers: list[list[int]] | Literal["uniform"] = field(
-        default="uniform", metadata={"help": "[student, teacher] layers counted from 1, or uniform"}
+    layers: list[list[int]] | Literal["uniform", "cka"] = field(
+        default="uniform",
+        metadata={
+            "help": "[student, teacher] layers counted from 1; `uniform`; or `cka`: the most similar before training"
+        },
     )
     dimensions: int | None = field(default=None, metadata={"help": "of the projection; default the teacher's width"})
     readout: bool = field(default=True, metadata={"help": "learn a linear read-out of the student's states"})
@@ -63,27 +55,27 @@ class Extraction(Curriculum):
                 raise ValueError(f"extraction: `{name}` must be positive, got {number:g}")
         if self.share is not None and not 0.0 < self.share < 1.0:
             raise ValueError(f"extraction: `share` must lie between 0 and 1, got {self.share:g}")
-        if self.layers != "uniform" and any(len(pair) != 2 for pair in self.layers):
+        if self.calibration_examples < 2:
+            raise ValueError(f"extraction: `calibration_examples` must be 2 or more, got {self.calibration_examples}")
+        if isinstance(self.layers, list) and (not self.layers or any(len(pair) != 2 for pair in self.layers)):
             raise ValueError(f"extraction: `layers` must be [student, teacher] pairs, got {self.layers}")
 
     @property
-    def settings(self) -> ExtractionSettings:
-        """How hidden states become targets."""
-        return ExtractionSettings(
-            dimensions=self.dimensions,
-            readout=self.readout,
-            readout_rate=self.readout_rate,
-            projection_seed=self.projection_seed,
-            calibration_examples=self.calibration_examples,
-        )
+    def needs_layer_map(self) -> bool:
+        """Whether the layer map must be found by comparing the models on data before planning."""
+        return self.layers == "cka"
+
+    def with_layers(self, pairs: Iterable[Iterable[int]]) -> Extraction:
+        """Return the curriculum with the layer map that was found."""
+        return replace(self, layers=[list(pair) for pair in pairs])
 
     def layer_pairs(self, student_layers: int, teacher_layers: int) -> list[LayerPair]:
-        """Return the layers of the stages in order.
+        """Return the layers of the stages in order; until `cka` has been found, as many of the uniform map.
 
         Raises:
             ValueError: A given layer does not exist.
         """
-        if self.layers == "uniform":
+        if isinstance(self.layers, str):
             return uniform_map(student_layers, teacher_layers)
         pairs = [LayerPair(int(student), int(teacher)) for student, teacher in self.layers]
         for pair in pairs:
@@ -93,6 +85,21 @@ class Extraction(Curriculum):
                     f"the teacher 1 to {teacher_layers}"
                 )
         return pairs
+
+    def build_extractor(self, student: PreTrainedConfig, teacher: PreTrainedConfig) -> Extractor:
+        """Return projections and read-outs for two models.
+
+        Raises:
+            ValueError: A layer does not exist, or dimensions and read-out contradict each other.
+        """
+        return Extractor(
+            self.layer_pairs(layer_count(student), layer_count(teacher)),
+            student_width=hidden_width(student),
+            teacher_width=hidden_width(teacher),
+            dimensions=self.dimensions,
+            readout=self.readout,
+            seed=self.projection_seed,
+        )
 
     def plan(self, context: PlanContext) -> Plan:
         """Lay out one stage a layer, then the final one.

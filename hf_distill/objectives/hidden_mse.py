@@ -28,8 +28,17 @@ class HiddenMSE(Objective):
     needs: ClassVar[frozenset[str]] = frozenset({"teacher.hidden_states"})
 
     def values(self, signals: Signals, *, temperature: float) -> Tensor:
-        """Return the squared error of each position."""
+        """Return the squared error of each position.
+
+        Raises:
+            ValueError: The shapes differ; they would be broadcast.
+        """
         student_ND, teacher_ND = signals.hidden_pair()
+        if student_ND.shape != teacher_ND.shape:
+            raise ValueError(
+                f"the student's hidden states have shape {tuple(student_ND.shape)} and the teacher's "
+                f"{tuple(teacher_ND.shape)}; project them to one width, and tokenize both inputs alike"
+            )
         return (at_least_float32(student_ND) - at_least_float32(teacher_ND)).square().mean(-1)
 
     def formula(self) -> str:
