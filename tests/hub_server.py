@@ -22,6 +22,7 @@ class Fault:
         pattern: Searched in "METHOD /path".
         times: For how many requests.
         status: Answer with it, instead of doing anything.
+        retry_after: Seconds to ask for with it.
         cut_at: Break the connection after so many bytes of the body.
         change: Put this in place of the body; the length that was announced by HEAD stays.
         before: Run this first, then answer as usual: a branch that moves, a test that kills its client.
@@ -30,6 +31,7 @@ class Fault:
     pattern: str
     times: int = 1
     status: int | None = None
+    retry_after: int | None = None
     cut_at: int | None = None
     change: Callable[[bytes], bytes] | None = None
     before: Callable[[], None] | None = None
@@ -113,7 +115,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.before:
             fault.before()
         if fault and fault.status:
-            self._send(error_reply(HubError(fault.status, None, "injected fault")))
+            status, headers, body = error_reply(HubError(fault.status, None, "injected fault"))
+            wait = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+            self._send((status, headers | wait, body))
             return
         try:
             self._check_token()

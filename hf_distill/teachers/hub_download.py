@@ -84,19 +84,18 @@ def download(
 
     for number in range(1, _MOST_ALTERED + 1):
         retried(one_try, what=f"the download of {revision}", backoff=backoff, stopped=stopped)
-        problem = whole_checkpoint_problem(folder, allow_pickled_weights=allow_pickled_weights)
-        if problem:
-            command = repository.download_command(revision.commit, revision.subfolder, force=True)
-            raise ValueError(f"{revision} in {folder} is not usable: {problem}. To download it anew: {command}")
-        if was_whole:
-            break
         try:
-            drop_altered_files(folder)
+            if not was_whole:
+                drop_altered_files(folder)
             break
         except Altered as error:
             if number == _MOST_ALTERED:
                 raise
             logger.warning("Download %d of %s was altered. %s", number, revision, error)
+    problem = whole_checkpoint_problem(folder, allow_pickled_weights=allow_pickled_weights)
+    if problem:
+        command = repository.download_command(revision.commit, revision.subfolder, force=True)
+        raise ValueError(f"{revision} in {folder} is not usable: {problem}. To download it anew: {command}")
     drop_leftovers(folder)
     return folder
 
@@ -193,7 +192,7 @@ def drop_altered_files(folder: Path) -> None:
     Raises:
         Altered: A file has another content; it was removed from the cache, so that no later start trusts it.
     """
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         stored = path.resolve()
         if stored == path or not stored.is_file() or _announced(stored):
             continue

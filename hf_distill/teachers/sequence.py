@@ -29,8 +29,9 @@ from hf_distill.signals import Head
 from hf_distill.teachers.base import TeacherSource, freeze, unwrapped
 from hf_distill.teachers.checkpoint_files import has_tokenizer
 from hf_distill.teachers.fetcher import Fetcher, OnDownloadFailure
+from hf_distill.teachers.hub_download import DOWNLOADING
 from hf_distill.teachers.read_ahead import ReadAhead
-from hf_distill.teachers.retry import RevisionUnavailable
+from hf_distill.teachers.retry import Backoff, RevisionUnavailable
 from hf_distill.teachers.revisions import Revision, TeacherEntries, resolve_revisions, selection_of
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class TeacherSequence(TeacherSource):
             checkpoint, or `wait` and try on. None is ever left out.
         max_cached_gb: Most that the weights downloaded by this run may take on disk, in 10⁹ bytes; those of revisions
             that no later stage needs are removed. None for no limit.
+        backoff: How often to try a download, and how long to wait between two tries.
 
     Raises:
         ValueError: A revision is missing, half-written, pickled or not to be had offline; the message says what to do.
@@ -76,6 +78,7 @@ class TeacherSequence(TeacherSource):
         trust_remote_code: bool = False,
         on_download_failure: OnDownloadFailure = "stop",
         max_cached_gb: float | None = None,
+        backoff: Backoff = DOWNLOADING,
     ) -> None:
         self.spec = spec
         selection = selection_of(spec)
@@ -98,6 +101,7 @@ class TeacherSequence(TeacherSource):
             allow_pickled_weights=allow_pickled_weights,
             on_download_failure=on_download_failure,
             max_cached_gb=max_cached_gb,
+            backoff=backoff,
         )
         self._reader = ReadAhead(self._fetcher)
         self._waited = 0.0
