@@ -30,6 +30,8 @@ TRAINED = 'teacher={"train": {"model": {"architecture": "parity_mlp"}}}'
         ["curriculum=null", "compare={labels: {}, one_shot: {}}"],
         ["teacher=null", "curriculum=null", "compare={labels: {}, other: {name: labels}}"],
         ["teacher.source=[a, b]"],
+        ["teacher.source={revisions: 'org/m@main~*', every: 2, first: step100, last: 800, near_transition: 5}"],
+        ["teacher.on_download_failure=wait", "teacher.max_cached_gb=20"],
         ["student.model={pretrained: org/model, revision: v1, dtype: float32, trust_remote_code: false}"],
         ["seeds=[0, 4294967295]"],
         ["level=1"],
@@ -44,6 +46,10 @@ def test_a_sound_recipe_is_not_refused(overrides: list[str]) -> None:
     [
         (["output_dir=' '"], r"^output_dir: empty; give the folder"),
         (["name=' '"], r"^name: empty"),
+        (["teacher.source={revisions: org/m, evry: 2}"], r"^teacher\.source\.evry: .*every"),
+        (["teacher.source={revisions: org/m, every: 0}"], r"^teacher\.source: every: expected a whole number from 1"),
+        (["teacher.max_cached_gb=0"], r"^teacher\.max_cached_gb: expected a number above 0, or null, got 0"),
+        (["teacher.on_download_failure=skip"], r"^teacher\.on_download_failure: .*'skip'"),
         (["task={}"], r"^task\.name: expected the name of a task, got null"),
         (["task.name=3"], r"^task\.name: expected the name of a task, got 3 \(int\)"),
         (

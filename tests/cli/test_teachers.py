@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from teacher_folders import cache_model, save_teacher, save_trainer_checkpoint
+from typer.testing import CliRunner
+
+from hf_distill.cli.main import app
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch):
+    """Run `hf-distill teachers list` on a wide terminal; give its lines."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def run(*arguments: str) -> list[str]:
+        result = CliRunner().invoke(app, ["teachers", "list", *arguments], catch_exceptions=False)
+        assert result.exit_code == 0
+        return [" ".join(line.split()) for line in result.output.splitlines()]
+
+    return run
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    for step in (10, 20, 30, 40):
+        save_trainer_checkpoint(tmp_path / "teacher", step)
+    return tmp_path / "teacher"
+
+
+def test_list_shows_step_size_date_and_cache(shown, teacher: Path) -> None:
+    lines = shown(str(teacher))
+    assert lines[0] == "revision step source commit date size cached"
+    assert [line.split()[:2] for line in lines[1:5]] == [[f"checkpoint-{n}", str(n)] for n in (10, 20, 30, 40)]
+    assert all(line.endswith("kB yes") for line in lines[1:5])
+    assert lines[5].startswith("4 revisions, ") and "0 not whole in the cache, 0 B" in lines[5]
+
+
+def test_list_shows_what_a_selection_leaves(shown, teacher: Path) -> None:
+    lines = shown(str(teacher), "--every", "2", "--first", "checkpoint-10")
+    assert [line.split()[1] for line in lines[1:4]] == ["10", "30", "40"]
+    lines = shown(str(teacher), "--first", "20", "--last", "30")
+    assert [line.split()[1] for line in lines[1:3]] == ["20", "30"]
+
+
+def test_list_works_on_the_cache_alone(shown, tmp_path: Path) -> None:
+    cache_model(tmp_path / "cache", "org/model", {"step7": save_teacher(tmp_path / "saved")})
+    lines = shown("org/model@step*", "--cache-dir", str(tmp_path / "cache"))
+    assert lines[1].startswith("step7 7 org/model ")
+    assert lines[1].endswith("kB yes")
+
+
+def test_mistake_is_told_with_what_there_is(shown, teacher: Path) -> None:
+    with pytest.raises(ValueError, match="first: the teacher has no revision 'checkpoint-15'"):
+        shown(str(teacher), "--first", "checkpoint-15")
