@@ -75,8 +75,9 @@ class Extractor(nn.Module):
         self.dimensions = dimensions or (teacher_width if readout else student_width)
         self.readouts = nn.ModuleDict()
         self.calibrated = False
-        for index, pair in enumerate(self.pairs):
-            generator = torch.Generator().manual_seed(seed + index)
+        # One stream for all pairs: numbering seeds by pair would share projections between runs of adjacent seeds.
+        generator = torch.Generator().manual_seed(seed)
+        for pair in self.pairs:
             projection = torch.randn(self.dimensions, teacher_width, generator=generator) / teacher_width**0.5
             self.register_buffer(f"projection_{pair.key}", projection, persistent=False)
             self.register_buffer(f"mean_{pair.key}", torch.zeros(self.dimensions))

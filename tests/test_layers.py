@@ -100,7 +100,7 @@ def test_a_longer_list_inside_of_a_layer_is_not_taken_for_the_layers():
 def test_one_module_shared_by_all_layers_is_refused():
     sizes = {"embedding_size": 8, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
     model = AlbertForMaskedLM(AlbertConfig(vocab_size=VOCABULARY, num_hidden_layers=4, **sizes))
-    with pytest.raises(ValueError, match="AlbertForMaskedLM keeps its layers in no nn.ModuleList of .* = 4 modules"):
+    with pytest.raises(ValueError, match=r"AlbertForMaskedLM keeps its layers in no nn\.ModuleList of .* = 4 modules"):
         layers_of(model)
 
 
