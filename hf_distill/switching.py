@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, get_scheduler
 
 from hf_distill.curricula import Annealing, Plan
-from hf_distill.stage_best import is_best_of_stage, load_stage_best, save_stage_best
+from hf_distill.stage_best import best_step_of_stage, load_stage_best, save_stage_best
 
 if TYPE_CHECKING:
     from hf_distill.trainer import ProgressiveDistillTrainer
@@ -31,6 +32,11 @@ class CurriculumCallback(TrainerCallback):
     ) -> None:
         """Lay out the stages, now that max_steps is known."""
         self.trainer.begin()
+        distillation = self.trainer.distillation
+        assert distillation.plan is not None
+        if distillation.curriculum.restarts_from_best:
+            data = kwargs.get("train_dataloader")
+            check_stages_are_evaluated(args, state, distillation.plan, len(data) if isinstance(data, Sized) else None)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -47,10 +53,11 @@ class CurriculumCallback(TrainerCallback):
         self.trainer.distillation.log.step_begins()
 
     def _switch(self, args: TrainingArguments) -> None:
-        trainer = self.trainer
+        trainer, step = self.trainer, self.trainer.state.global_step
         if trainer.distillation.curriculum.restarts_from_best:
             trainer.accelerator.wait_for_everyone()
-            load_stage_best(trainer.model, args.output_dir)
+            best = self._best_step(held_out_points(trainer.state.log_history), step)
+            load_stage_best(trainer.model, args.output_dir, step=best)
         if trainer.at_switch != "continue":
             reset_optimizer(trainer.optimizer)
 
@@ -64,22 +71,52 @@ class CurriculumCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Record a switch where the adaptive rule asks for one; keep the best student of a stage if wanted."""
-        distillation = self.trainer.distillation
-        plan, curriculum = distillation.plan, distillation.curriculum
+        plan, step = self.trainer.distillation.plan, state.global_step
         if plan is None or not self.trainer.is_in_train:
             return
         points = held_out_points(state.log_history)
-        plan.observe(points, state.global_step)
-        # The student evaluated now is the one that the step before has made.
-        since = plan.start_of(plan.index_at(max(state.global_step - 1, 0))) or 0
-        if (
-            isinstance(curriculum, Annealing)
-            and is_best_of_stage(
-                points, since=since, metric=curriculum.metric, greater_is_better=curriculum.greater_is_better
+        plan.observe(points, step)
+        # Nothing starts from the best of the last stage, and a run that goes back to an earlier one still needs its.
+        has_next = plan.index_at(max(step - 1, 0)) < len(plan.stages) - 1
+        if has_next and self._best_step(points, step) == step and args.should_save:
+            save_stage_best(self.trainer.model, args.output_dir, step=step)
+
+    def _best_step(self, points: Sequence[Mapping[str, float]], step: int) -> int | None:
+        """Return the step of the best student of the stage that ended or was evaluated at `step`."""
+        plan, curriculum = self.trainer.distillation.plan, self.trainer.distillation.curriculum
+        if plan is None or not isinstance(curriculum, Annealing):
+            return None
+        # The student of now is the one that the step before has made.
+        since = plan.start_of(plan.index_at(max(step - 1, 0))) or 0
+        return best_step_of_stage(
+            points, since=since, metric=curriculum.metric, greater_is_better=curriculum.maximises
+        )
+
+
+def check_stages_are_evaluated(args: TrainingArguments, state: TrainerState, plan: Plan, batches: int | None) -> None:
+    """Refuse a run in which a stage ends before its first evaluation, so that no student could be its best.
+
+    Args:
+        args: Say when evaluations happen.
+        state: Knows max_steps and eval_steps as numbers of steps.
+        plan: The stages.
+        batches: Micro-batches of an epoch, where that is known.
+
+    Raises:
+        ValueError: A stage that another one follows has no evaluation.
+    """
+    accumulation = args.gradient_accumulation_steps
+    interval = state.eval_steps if args.eval_strategy == "steps" else batches and math.ceil(batches / accumulation)
+    if not interval:
+        return
+    delay = math.ceil(args.eval_delay if args.eval_strategy == "steps" else args.eval_delay * interval)
+    for start, end in zip([0, *plan.switches], plan.switches, strict=False):
+        first = max(start // interval + 1, math.ceil(delay / interval)) * interval
+        if first > end:
+            raise ValueError(
+                f"the stage of the steps {start} to {end} ends before its first evaluation, at step {first}, and the "
+                "next stage starts from its best student; lower eval_steps or eval_delay, or make the stage longer"
             )
-            and args.should_save
-        ):
-            save_stage_best(self.trainer.model, args.output_dir)
 
 
 def held_out_points(log_history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:

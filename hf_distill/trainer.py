@@ -23,6 +23,7 @@ from hf_distill.progress import StageProgressCallback
 from hf_distill.readout_training import ReadoutTraining
 from hf_distill.revision_guard import RevisionGuard
 from hf_distill.signal_reader import Student
+from hf_distill.stage_best import copy_stage_best
 from hf_distill.switching import CurriculumCallback, restarting_schedule
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.as_teacher import as_teacher
@@ -101,6 +102,7 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
         self._seconds_before = 0.0
         self._started: float | None = None
         self._logged_step = 0
+        self._warned = False
         self.add_callback(CurriculumCallback(self))
         self.add_callback(HubCardCallback(self))
         self._guard = RevisionGuard(self.distillation)
@@ -139,6 +141,8 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
             self._seconds_before = self._resumed.seconds
             self.distillation.chosen_revision = self._resumed.chosen
             self.load_readouts(folder, self._resumed.layers)
+            if self.args.should_save:
+                copy_stage_best(folder, self.args.output_dir)
         try:
             result = super().train(resume_from_checkpoint=str(folder) if folder is not None else None, **kwargs)
             self._guard.check(str(self.args.output_dir))
@@ -258,9 +262,11 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
         super().log(logs, start_time)
 
     def _warn_if_passes_agree(self, logs: dict[str, float]) -> None:
-        if logs.get("objective/passes") == 0.0:
+        # Rounding alone leaves some 1e-8 nats between equal passes.
+        if not self._warned and abs(logs.get("objective/passes", 1.0)) < 1e-6:
+            self._warned = True
             logger.warning(
-                "all passes of the student agree exactly, so intra-distillation does nothing: no dropout is active. "
+                "all passes of the student agree, so intra-distillation does nothing: no dropout seems active. "
                 "Set the student's dropout (hidden_dropout_prob, attention_dropout, lora_dropout, ...) above 0"
             )
 
@@ -286,3 +292,5 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
         if _internal_call and self.args.should_save and output_dir is not None:
             self.distill_state().save(output_dir)
             self.save_readouts(output_dir)
+            if self.distillation.curriculum.restarts_from_best:
+                copy_stage_best(self.args.output_dir, output_dir)

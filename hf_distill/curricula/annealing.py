@@ -42,10 +42,17 @@ class Annealing(Curriculum):
     steps: int | None = field(default=None, metadata={"help": "optimizer steps of phase I"})
     epochs: int | None = field(default=None, metadata={"help": "follow the published trace of φ over so many epochs"})
     metric: str = field(default="loss", metadata={"help": "held-out metric that picks the best of phase I"})
-    greater_is_better: bool = field(default=False, metadata={"help": "false for a loss"})
+    greater_is_better: bool | None = field(
+        default=None, metadata={"help": "whether a larger `metric` is better; default: unless its name ends in loss"}
+    )
 
     def __post_init__(self) -> None:
         refuse_common_fields(self, name="annealing")
+
+    @property
+    def maximises(self) -> bool:
+        """Whether the best student is the one with the largest `metric`."""
+        return not self.metric.endswith("loss") if self.greater_is_better is None else self.greater_is_better
 
     @property
     def needs_evaluation(self) -> bool:
@@ -79,7 +86,8 @@ class Continuation(Curriculum):
 
     Source: Jafari et al. 2022 (arXiv 2212.05998): T_max = 10 and ψ = 0.75·u up to 2/3 of the run for GLUE, T_max = 20
     and ψ = u/0.75 for CIFAR. The paper does not give m; 1 is a third party's choice and ours. Where 1 − ψ = 0 the
-    teacher does not run.
+    teacher does not run, so that with the paper's ψ it never teaches at φ = 1; `full_at` = `until` makes it do so
+    (our addition). With margin 0 and slope 0 the run is Annealing-KD's without its restart.
     """
 
     tau_max: int = field(default=10, metadata={"help": "T_max: how many values φ takes"})
@@ -88,6 +96,7 @@ class Continuation(Curriculum):
     slope: float = field(default=0.75, metadata={"help": "rise of ψ over the run"})
     until: float = field(default=2 / 3, metadata={"help": "share of the run after which only labels count"})
     epochs: int | None = field(default=None, metadata={"help": "follow the published trace of φ over so many epochs"})
+    full_at: float = field(default=1.0, metadata={"help": "share of the run over which φ rises to 1"})
 
     def __post_init__(self) -> None:
         refuse_common_fields(self, name="continuation")
@@ -100,7 +109,7 @@ class Continuation(Curriculum):
             name="margin_mse",
             objective=MarginMSE(margin=self.margin, over_classes=self.over_classes),
             weight=Constant(level=1.0),
-            temperature=AnnealingTemperature(steps=self.tau_max, epochs=self.epochs),
+            temperature=AnnealingTemperature(steps=self.tau_max, epochs=self.epochs, end=self.full_at),
             label_mix=labels,
         )
         terms = (teacher, *label_terms(context, labels))

@@ -20,7 +20,10 @@ class Intra:
     and weighs half of Jeffreys' divergence with α, which is exactly twice intra-distillation with K = 2. With a
     teacher, the teacher runs once for all passes.
 
-    Raises: ValueError for fewer than two passes, or R-Drop with another number than two.
+    In a loop the graphs of all K passes are kept until the one backward, as those of the repeated batch are: both take
+    about K times the activations of one pass.
+
+    Raises: ValueError for fewer than two passes, R-Drop with another number than two, or an impossible weight.
     """
 
     passes: int = field(default=3, metadata={"help": "K"})
@@ -28,7 +31,7 @@ class Intra:
     p: float | None = field(default=None, metadata={"help": "with q: α is reached at 1/p of the run"})
     q: float | None = field(default=None, metadata={"help": "with p: the weight passes 1 at 1/q of the run"})
     mode: Literal["loop", "repeat"] = field(
-        default="loop", metadata={"help": "K forwards, or one of the repeated batch (faster, more memory)"}
+        default="loop", metadata={"help": "K forwards, or one of the repeated batch (faster where a batch is small)"}
     )
     reduction: Literal["mean", "paper"] = field(
         default="mean", metadata={"help": "`paper` sums over the micro-batch as the released GLUE code does"}
@@ -44,6 +47,19 @@ class Intra:
             raise ValueError(f"intra: R-Drop has 2 passes, got {self.passes}; use convention: intra_distillation")
         if (self.p is None) != (self.q is None):
             raise ValueError("intra: the adaptive weight needs both `p` and `q`, with p < q")
+        if self.alpha < 0:
+            raise ValueError(f"intra: `alpha` must be ≥ 0, or the passes are driven apart, got {self.alpha:g}")
+        self.weight()
+
+    def weight(self) -> Schedule:
+        """Return α′ over the run.
+
+        Raises:
+            ValueError: Not 1 ≤ p < q.
+        """
+        if self.p is None or self.q is None:
+            return Constant(level=self.alpha)
+        return IntraRamp(alpha=self.alpha, p=self.p, q=self.q)
 
     def extend(self, stage: Stage, head: Head) -> Stage:
         """Return `stage` with K passes and the term for their disagreement; hidden-layer stages stay as they are."""
@@ -51,9 +67,6 @@ class Intra:
             return stage
         doubled = self.convention == "r_drop"
         terms = tuple(replace(term, scale=term.scale * 2.0) if doubled else term for term in stage.terms)
-        weight: Schedule = Constant(level=self.alpha)
-        if self.p is not None and self.q is not None:
-            weight = IntraRamp(alpha=self.alpha, p=self.p, q=self.q)
         objective = (
             PassVariance()
             if head == "regression"
@@ -61,7 +74,7 @@ class Intra:
             if self.reduction == "paper"
             else XDivergence()
         )
-        term = Term(name="passes", objective=objective, weight=weight, scale=2.0 if doubled else 1.0)
+        term = Term(name="passes", objective=objective, weight=self.weight(), scale=2.0 if doubled else 1.0)
         return replace(stage, terms=(*terms, term), passes=self.passes, pass_mode=self.mode)
 
 

@@ -22,6 +22,8 @@ class XDivergence(Objective):
     gradient flows through all passes and through the mean. For K = 2 it is a quarter of Jeffreys' divergence, half of
     R-Drop's term.
 
+    A class that all passes mask with −inf adds nothing.
+
     Shapes: student logits of all passes (K, R, V) -> (R,).
     Source: arXiv 2205.11416. Deviation: mean over rows; the released GLUE code sums (`x_divergence_sum`).
     """
@@ -33,8 +35,9 @@ class XDivergence(Objective):
         """Return the divergence of each row."""
         log_p_KRV = F.log_softmax(at_least_float32(signals.all_passes()), dim=-1)
         p_KRV = log_p_KRV.exp()
-        terms_KRV = ((p_KRV - p_KRV.mean(0)) * log_p_KRV).masked_fill(log_p_KRV.isneginf(), 0.0)
-        return terms_KRV.sum(-1).mean(0)
+        # Filled before the product: behind it, the gradient would be 0 · −inf where a model masks a class.
+        finite_KRV = log_p_KRV.masked_fill(log_p_KRV.isneginf(), 0.0)
+        return ((p_KRV - p_KRV.mean(0)) * finite_KRV).sum(-1).mean(0)
 
     def formula(self) -> str:
         """Return the name."""
@@ -47,7 +50,8 @@ class XDivergenceSum(XDivergence):
     """The X-divergence summed over a micro-batch, as the released GLUE and XTREME code does, to reproduce its weights.
 
     Its size relative to the task's loss grows with the micro-batch, so that accumulation changes the update: use
-    `x_divergence` for anything but a reproduction.
+    `x_divergence` for anything but a reproduction. Deviation: rows without a label are left out; the released XTREME
+    code sums over padding too.
 
     Shapes: student logits of all passes (K, R, V) -> (1,), one value a micro-batch.
     """

@@ -8,21 +8,25 @@ from dataclasses import dataclass, field
 from hf_distill.schedules.base import SCHEDULES, Schedule
 from hf_distill.schedules.linear import check_window, ramp
 
+TOLERANCE = 1e-9
+"""Keeps a step that falls exactly on a border of φ or of an epoch in what begins there."""
+
 
 @SCHEDULES.register("annealing_temperature")
 @dataclass(frozen=True, kw_only=True)
 class AnnealingTemperature(Schedule):
     """Divisor 1/φ of the teacher's logits, φ = 1 − (T − 1)/T_max with T falling from T_max to 1 in equal steps.
 
-    Without `epochs`, T = ⌈(1 − u)·T_max⌉ over the share u of the window. With `epochs` = n the published algorithm's
-    trace is followed: epoch i (from 1) has T = T_max − ⌊i / ⌊n/T_max⌋⌋, one epoch short in the first bucket. T is kept
-    in [1, T_max]; the published code lets it reach 0 (φ > 1).
+    Without `epochs`, T = ⌈(1 − u)·T_max⌉ over the share u of the window: T_max stretches of one length, as in
+    Annealing-KD's code wherever T_max divides its epochs. With `epochs` = n Continuation-KD's printed algorithm is
+    followed: epoch i (from 1) has T = T_max − ⌊i / ⌊n/T_max⌋⌋, one epoch short in the first stretch. T is kept in
+    [1, T_max]; the printed algorithm lets it reach 0 (φ > 1).
 
     Raises: ValueError unless 1 ≤ T_max ≤ epochs.
     """
 
     steps: int = field(metadata={"help": "T_max: how many values φ takes"})
-    epochs: int | None = field(default=None, metadata={"help": "follow the published trace over so many epochs"})
+    epochs: int | None = field(default=None, metadata={"help": "Continuation-KD's printed trace, so many epochs"})
     begin: float = field(default=0.0, metadata={"help": "share of the run at which the window starts"})
     end: float = field(default=1.0, metadata={"help": "share of the run at which it ends"})
 
@@ -38,10 +42,9 @@ class AnnealingTemperature(Schedule):
         """Return 1/φ at `progress`."""
         share = ramp(progress, self.begin, self.end)
         if self.epochs is None:
-            level = math.ceil((1.0 - share) * self.steps)
+            level = math.ceil((1.0 - share) * self.steps - TOLERANCE)
         else:
-            # The tolerance keeps a step that falls exactly on an epoch's border in the epoch that begins there.
-            epoch = min(int(share * self.epochs + 1e-9) + 1, self.epochs)
+            epoch = min(int(share * self.epochs + TOLERANCE) + 1, self.epochs)
             level = self.steps - epoch // (self.epochs // self.steps)
         level = min(max(level, 1), self.steps)
         return self.steps / (self.steps - level + 1)
