@@ -115,6 +115,8 @@ def inspect_teacher(
         if teacher.near_transition is not None:
             teacher.narrow(near_transition(teacher.revisions, info.chosen, count=teacher.near_transition))
             record.teacher["revisions"] = teacher.manifest()
+    elif teacher.near_transition is not None:
+        teacher.narrow(teacher.revisions)
 
 
 def _metrics(score: Mapping[str, Any]) -> dict[str, Any]:
