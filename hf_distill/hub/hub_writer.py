@@ -216,6 +216,12 @@ def hub_errors(repo_id: str) -> Iterator[None]:
         raise ValueError(
             f"{repo_id}: offline mode is on (HF_HUB_OFFLINE), and pushing needs the Hub; unset it and start again"
         ) from None
+    except HubUnavailable:
+        raise
+    except (ConnectionError, TimeoutError) as error:
+        # What the client's faster way of uploading (hf_xet) raises, with the request's address in its text.
+        reason = type(error).__name__
+        raise HubUnavailable(f"{repo_id}: the connection broke off ({reason})", reason=reason) from None
     except (HTTPError, RuntimeError) as error:
         if isinstance(error, HTTPError):
             raise _our_error(repo_id, error) from None
