@@ -35,7 +35,7 @@ def distilbert() -> PreTrainedModel:
 
 def llama() -> PreTrainedModel:
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 2}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, num_key_value_heads=1, **sizes))
+    return LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, num_key_value_heads=1, initializer_range=0.3, **sizes))
 
 
 def adapted() -> nn.Module:
