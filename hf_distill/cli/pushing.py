@@ -13,17 +13,20 @@ def said_plainly() -> Iterator[None]:
     Raises:
         ValueError: The Hub stayed out of reach.
     """
-    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     from hf_distill.teachers.retry import HubUnavailable
 
-    disable_progress_bars()
+    were_shown = not are_progress_bars_disabled()
+    if were_shown:
+        disable_progress_bars()
     try:
         yield
     except HubUnavailable as error:
         raise ValueError(f"{error}. What is pushed is kept: run the same command again to go on") from None
     finally:
-        enable_progress_bars()
+        if were_shown:
+            enable_progress_bars()
 
 
 @contextmanager

@@ -98,3 +98,26 @@ def test_pipes_in_terms_do_not_break_the_table():
 def test_fence_is_longer_than_the_backticks_inside():
     assert fenced("a ```` b", "yaml").startswith("`````yaml\n")
     assert fenced("plain", "bash") == "```bash\nplain\n```\n"
+
+
+def test_latency_and_size_stand_in_the_card_where_they_were_measured():
+    record = sample_record()
+    measured = {"median_seconds": 0.0021, "low_seconds": 0.002, "high_seconds": 0.003, "repeats": 15, "examples": 1}
+    record.student["latency"] = {**measured, "device": "cpu", "weight_bytes": 6792}
+    record.teacher["latency"] = {**measured, "median_seconds": 0.0084, "device": "cpu", "weight_bytes": 200_000}
+    costs = text_of(record)["cost_table"]
+    assert "| latency of this student | 2.1 ms for 1 example on cpu, median of 15 [2 ms – 3 ms] |" in costs
+    assert "| latency of the teacher | 8.4 ms" in costs
+    assert "| weights of this student | 6.633 KiB |" in costs
+    assert "latency of the teacher" not in text_of(record, index=0)["cost_table"]
+
+
+def test_an_architecture_of_our_own_says_that_hf_distill_is_needed():
+    record = sample_record()
+    assert "Needs hf_distill" in text_of(record)["limits"][0]
+    record.student["origin"] = {"architecture": "bert", "config": {}}
+    assert not any("Needs hf_distill" in limit for limit in text_of(record)["limits"])
+
+
+def test_a_record_without_a_command_has_no_command_block():
+    assert text_of(sample_record(command=[]))["command_block"] == ""

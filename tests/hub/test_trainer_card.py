@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,8 @@ def test_a_trainer_that_has_not_trained_has_no_record(tmp_path) -> None:
     trainer = distill_trainer(tmp_path, teacher=tiny_model("classification", seed=2))
     with pytest.raises(ValueError, match="before train"):
         trainer_record(trainer)
+
+
+def test_pickled_arguments_hold_no_token(trainer) -> None:
+    assert trainer.args.hub_token is not None
+    assert trainer.args.hub_token.encode() not in pickle.dumps(trainer.args)
