@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -228,7 +228,7 @@ class ModelRepository:
         }
 
 
-def _entries_of(listed: list[object]) -> dict[str, FileEntry]:
+def _entries_of(listed: Iterable[object]) -> dict[str, FileEntry]:
     files = [file for file in listed if isinstance(file, RepoFile)]
     return {file.path: FileEntry(file.size, file.lfs.sha256 if file.lfs else file.blob_id) for file in files}
 
