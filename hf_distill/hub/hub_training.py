@@ -56,7 +56,7 @@ class HubTraining(Trainer):
             super().create_model_card(language=language, license=license, tags=tags, **kwargs)
         elif self.is_world_process_zero():
             save_trainer_card(
-                self,  # type: ignore[arg-type]
+                self,
                 language=language,
                 license=license,
                 tags=_listed(tags),

@@ -170,7 +170,7 @@ def put_final(
         for name, step in sorted(steps.items(), key=lambda item: item[1])
     ]
     card = teacher_card(writer.repo_id, revisions, license=license)
-    files = {**model_files(folder), "README.md": str(card).rstrip().encode() + b"\n"}
+    files: dict[str, Path | bytes] = {**model_files(folder), "README.md": str(card).rstrip().encode() + b"\n"}
     written = writer.put(files, message="The finished teacher", replaces=is_model_file)
     writer.delete_branch(STAGING)
     return Published("main", written.commit, "pushed" if written.new else "there already")

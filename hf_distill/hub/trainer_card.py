@@ -63,7 +63,7 @@ def save_trainer_card(
         license=license,
         language=language,
     )
-    card.data.tags = list(dict.fromkeys([*(card.data.tags or []), *tags]))
+    card.data["tags"] = list(dict.fromkeys([*(card.data.get("tags") or []), *tags]))
     return atomic_write_text(Path(trainer.args.output_dir) / FILE_NAME, str(card).rstrip() + "\n")
 
 
