@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import torch
+
 from hf_distill.config import ProgressiveDistillConfig
 from hf_distill.curricula import CURRICULA
 from hf_distill.pipeline.cells import Cell, build_trainer
 from hf_distill.pipeline.teacher import open_teacher, teacher_trainer
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
+from hf_distill.switching import restarting_schedule
 from hf_distill.tasks import Task
 from hf_distill.teachers import LiveTeacher, TeacherSource
 from hf_distill.teachers.revisions import Revision
@@ -71,7 +74,11 @@ def check_plans(
                 raise ValueError(f"{label}: no revision can be chosen by `auto`: {why}")
             distillation.chosen_revision = chosen
         try:
-            distillation.make_plan(planned_steps(trainer))
+            steps = planned_steps(trainer)
+            plan = distillation.make_plan(steps)
+            if trainer.at_switch == "restart":
+                nobody = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+                restarting_schedule(trainer.args, nobody, plan, steps)
         except ValueError as error:
             raise ValueError(f"{label}: {error}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from hf_distill.config import ProgressiveDistillConfig
-from hf_distill.strict_dataclass import check_known_keys
+from hf_distill.strict_dataclass import check_known_keys, convert
 
 QUIET_DEFAULTS: dict[str, Any] = {
     "report_to": "none",
@@ -18,6 +19,7 @@ QUIET_DEFAULTS: dict[str, Any] = {
     "save_total_limit": 2,
     "disable_tqdm": False,
 }
+AT_LEAST_ONE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 
 
 def training_arguments(
@@ -33,13 +35,29 @@ def training_arguments(
         path: Where the block stands in the recipe, for error messages.
 
     Raises:
-        ValueError: An unknown key, or a value that TrainingArguments refuses.
+        ValueError: An unknown key, a wrong type, or a value that TrainingArguments refuses.
     """
     known = {field.name: field for field in dataclasses.fields(ProgressiveDistillConfig) if field.init}
     check_known_keys(training, known, path=path)
-    values = {**QUIET_DEFAULTS, "dataloader_pin_memory": torch.accelerator.is_available(), **training}
+    values = {**QUIET_DEFAULTS, "dataloader_pin_memory": torch.accelerator.is_available()}
+    hints = typing.get_type_hints(ProgressiveDistillConfig)
+    values |= {key: _typed(key, value, hints[key], path=f"{path}.{key}") for key, value in training.items()}
     values.update(output_dir=str(output_dir), curriculum=dict(curriculum), seed=seed, data_seed=seed)
     try:
         return ProgressiveDistillConfig(**values)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _typed(key: str, value: Any, kind: Any, *, path: str) -> Any:
+    """Return a value as its annotation wants it; TrainingArguments takes text for a number and fails in training."""
+    try:
+        typed = convert(value, kind, path=path)
+    except TypeError:  # An annotation with classes of transformers, which looks at the value itself.
+        return value
+    if key in AT_LEAST_ONE and typed < 1:
+        raise ValueError(f"{path}: expected at least 1, got {typed}")
+    if key in ("save_steps", "eval_steps", "logging_steps") and typed is not None and typed <= 0:
+        raise ValueError(f"{path}: expected steps, or a share of the run below 1, but got {typed:g}")
+    # 100 is kept for a float: TrainingArguments tells steps from shares by the value.
+    return value if typed == value else typed

@@ -1,0 +1,63 @@
+"""A recipe's run in a process of its own that kills itself with SIGKILL at a given batch, for the resume tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from tiny_recipes import SGD, parity_recipe
+
+from hf_distill.pipeline.run import run_recipe
+from hf_distill.recipe import Recipe
+from hf_distill.tasks import TASKS
+from hf_distill.tasks.base import TaskData
+from hf_distill.tasks.parity import Parity
+
+
+@TASKS.register("counted_parity")
+@dataclass(kw_only=True)
+class CountedParity(Parity):
+    """Parity that counts its batches, in training, evaluation and scoring, and ends the process at one of them."""
+
+    batches: ClassVar[int] = 0
+    kill_at: ClassVar[int | None] = None
+
+    def prepare(self, *, seed: int, cache_dir: Path) -> TaskData:
+        data = super().prepare(seed=seed, cache_dir=cache_dir)
+        return replace(data, collator=counted(data.collator))
+
+
+def counted(collate: Callable[[list[Any]], dict[str, torch.Tensor]]) -> Callable[[list[Any]], dict[str, torch.Tensor]]:
+    def collator(items: list[Any]) -> dict[str, torch.Tensor]:
+        CountedParity.batches += 1
+        if CountedParity.batches == CountedParity.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return collate(items)
+
+    return collator
+
+
+def adam_recipe(folder: Path) -> Recipe:
+    """Return a recipe whose students have an optimizer with state, a decaying rate and shuffled data to resume."""
+    training = {**SGD, "optim": "adamw_torch", "learning_rate": 5e-3, "lr_scheduler_type": "cosine"}
+    return parity_recipe(
+        folder,
+        task={"name": "counted_parity", "d": 10, "k": 2, "validation_examples": 250, "train_examples": 1000},
+        training={**training, "max_steps": 60, "save_steps": 20},
+        compare={
+            "two_shot": {"name": "two_shot", "revision": "auto", "steps": 25},
+            "adaptive": {"name": "adaptive", "revisions": ["auto"], "level": 0.65},
+        },
+    )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    CountedParity.kill_at = int(sys.argv[2])
+    run_recipe(adam_recipe(Path(sys.argv[1])))

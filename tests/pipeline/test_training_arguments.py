@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_distill import ProgressiveDistillConfig
+from hf_distill.pipeline.training_arguments import training_arguments
+
+
+def arguments(training: dict[str, Any], path: str = "training") -> ProgressiveDistillConfig:
+    return training_arguments(
+        {"use_cpu": True, **training}, output_dir=Path("out"), curriculum={"name": "labels"}, seed=7, path=path
+    )
+
+
+def test_folder_seed_and_curriculum_come_from_the_recipe():
+    found = arguments({"max_steps": 12, "learning_rate": 0.5})
+    assert (found.output_dir, found.seed, found.data_seed, found.max_steps) == ("out", 7, 7, 12)
+    assert found.curriculum_spec() == {"name": "labels"}
+    assert found.learning_rate == 0.5
+
+
+def test_nothing_is_sent_anywhere_unless_asked():
+    assert arguments({}).report_to == []
+    assert arguments({}).push_to_hub is False
+
+
+def test_quiet_logs_do_not_take_the_progress_bar_away():
+    assert arguments({}).disable_tqdm is False
+    assert arguments({"disable_tqdm": True}).disable_tqdm is True
+
+
+def test_a_misspelt_key_gives_its_place_and_the_nearest_key():
+    with pytest.raises(
+        ValueError, match=r"^teacher\.train\.training\.max_stepz: unknown key\. Did you mean `max_steps`"
+    ):
+        arguments({"max_stepz": 3}, path="teacher.train.training")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("learning_rate", "fast", "expected float"),
+        ("max_steps", "100", "expected int"),
+        ("max_steps", 1.5, "expected int"),
+        ("bf16", "yes", "expected true/false"),
+        ("eval_steps", "ten", "expected float or null"),
+        ("save_steps", 0, "expected steps"),
+        ("logging_steps", -1, "expected steps"),
+        ("per_device_train_batch_size", 0, "at least 1"),
+        ("gradient_accumulation_steps", 0, "at least 1"),
+        ("at_switch", "reset", "expected 'continue' or 'reset_optimizer' or 'restart'"),
+        ("lr_scheduler_kwargs", 3, "expected mapping or text or null"),
+    ],
+)
+def test_a_wrong_value_is_an_error_here_and_not_in_training(key, value, expected):
+    """TrainingArguments keeps text for numbers, and the optimizer meets it after the teacher has been trained."""
+    with pytest.raises(ValueError, match=rf"^training\.{key}: .*{expected}"):
+        arguments({key: value})
+
+
+def test_numbers_as_yaml_writes_them_are_taken():
+    found = arguments({"learning_rate": "1e-3", "max_grad_norm": 0, "save_steps": 100, "warmup_steps": 0.1})
+    assert (found.learning_rate, found.max_grad_norm, found.save_steps, found.warmup_steps) == (1e-3, 0, 100, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ({"eval_strategy": "sometimes"}, "please select one of"),
+        ({"optim": "sgdd"}, "please select one of"),
+        (
+            {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 10, "save_steps": 15},
+            "round multiple",
+        ),
+    ],
+    ids=str,
+)
+def test_what_the_trainer_refuses_is_said_with_its_place(training, said):
+    with pytest.raises(ValueError, match=f"^training: .*{said}"):
+        arguments(training)
+
+
+def test_the_recipes_own_data_is_not_changed():
+    training: dict[str, Any] = {"learning_rate": "1e-3", "lr_scheduler_kwargs": {"a": 1}}
+    curriculum = {"name": "labels"}
+    training_arguments(training, output_dir=Path("out"), curriculum=curriculum, seed=0, path="training")
+    assert training == {"learning_rate": "1e-3", "lr_scheduler_kwargs": {"a": 1}}
+    assert curriculum == {"name": "labels"}

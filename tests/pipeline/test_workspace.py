@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_recipes import parity_recipe, untaught
+
+from hf_distill.pipeline.workspace import RECIPE_FILE, REVISIONS_FILE, Workspace
+
+REVISIONS = [{"name": "step10", "commit": "a" * 40}, {"name": "step20", "commit": "b" * 40}]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def trained(root: Path) -> Path:
+    (root / "students" / "labels" / "seed-0" / "checkpoint-4").mkdir(parents=True)
+    return root
+
+
+def test_everything_lies_under_the_output_dir(tmp_path):
+    workspace = Workspace(tmp_path / "run")
+    folders = (workspace.cache, workspace.teacher, workspace.student("two_shot", 3))
+    assert all(folder.is_relative_to(tmp_path / "run") for folder in folders)
+    assert workspace.student("two_shot", 3) != workspace.student("two_shot", 4)
+    assert workspace.student("../../escaped", 0).resolve().is_relative_to(tmp_path / "run" / "students")
+
+
+def test_an_empty_folder_is_taken_and_its_recipe_kept(tmp_path):
+    recipe = parity_recipe(tmp_path)
+    assert Workspace(tmp_path).claim(recipe, write=True) is False
+    assert (tmp_path / RECIPE_FILE).read_text() == recipe.to_yaml()
+    assert Workspace(tmp_path).claim(recipe, write=True) is True
+
+
+def test_only_the_writing_process_writes(tmp_path):
+    folder = tmp_path / "run"
+    assert Workspace(folder).claim(parity_recipe(folder), write=False) is False
+    assert not folder.exists()
+
+
+def test_a_run_that_was_moved_or_renamed_is_still_the_same_run(tmp_path):
+    Workspace(tmp_path).claim(parity_recipe(tmp_path / "elsewhere", name="other"), write=True)
+    trained(tmp_path)
+    assert Workspace(tmp_path).claim(parity_recipe(tmp_path, report={"title": "new"}), write=True) is True
+
+
+def test_a_folder_with_another_recipes_students_is_refused_and_kept(tmp_path):
+    Workspace(tmp_path).claim(parity_recipe(tmp_path), write=True)
+    trained(tmp_path)
+    (tmp_path / "students" / "labels" / "seed-0" / "model.safetensors").write_bytes(b"weights")
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r"holds a run of another recipe.*nothing was changed.*--set output_dir="):
+        Workspace(tmp_path).claim(parity_recipe(tmp_path, seeds=[7]), write=True)
+    assert contents(tmp_path) == before
+
+
+def test_a_recipe_that_failed_its_checks_can_be_mended_in_place(tmp_path):
+    Workspace(tmp_path).claim(parity_recipe(tmp_path), write=True)
+    mended = parity_recipe(tmp_path, seeds=[7])
+    assert Workspace(tmp_path).claim(mended, write=True) is False
+    assert (tmp_path / RECIPE_FILE).read_text() == mended.to_yaml()
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.tex", "checkpoint-4/model.safetensors", "students/labels/seed-0/checkpoint-4/a"]
+)
+def test_a_folder_with_foreign_files_is_refused_and_kept(tmp_path, name):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("years of work")
+    with pytest.raises(ValueError, match="is not empty, but holds no hf_distill run; choose another folder"):
+        Workspace(tmp_path).claim(untaught(tmp_path), write=True)
+    assert contents(tmp_path) == {name: b"years of work"}
+
+
+def test_the_teachers_revisions_are_noted_and_may_change_before_any_student(tmp_path):
+    workspace = Workspace(tmp_path)
+    workspace.pin_teacher(REVISIONS, write=False)
+    assert not (tmp_path / REVISIONS_FILE).exists()
+    workspace.pin_teacher(REVISIONS[:1], write=True)
+    workspace.pin_teacher(REVISIONS, write=True)
+    assert json.loads((tmp_path / REVISIONS_FILE).read_text()) == REVISIONS
+
+
+@pytest.mark.parametrize("moved", ["commit", "added", "gone"])
+def test_a_teacher_that_changed_under_its_students_is_refused(tmp_path, moved):
+    workspace = Workspace(trained(tmp_path))
+    workspace.pin_teacher(REVISIONS, write=True)
+    workspace.pin_teacher(REVISIONS, write=True)
+    now = {
+        "commit": [REVISIONS[0], {"name": "step20", "commit": "c" * 40}],
+        "added": [*REVISIONS, {"name": "step30", "commit": "c" * 40}],
+        "gone": REVISIONS[:1],
+    }[moved]
+    named = {"commit": rf"step20 \({'b' * 40}\).*step20 \({'c' * 40}\)", "added": "step30", "gone": "step20"}[moved]
+    with pytest.raises(ValueError, match=rf"teacher has changed since students .* learned from it.*{named}"):
+        workspace.pin_teacher(now, write=True)
+    assert json.loads((tmp_path / REVISIONS_FILE).read_text()) == REVISIONS
+
+
+def test_training_is_told_from_preparation(tmp_path):
+    workspace = Workspace(tmp_path)
+    workspace.claim(parity_recipe(tmp_path), write=True)
+    workspace.cache.mkdir()
+    assert not workspace.holds_training()
+    (workspace.teacher / "checkpoint-20").mkdir(parents=True)
+    assert workspace.holds_training()
