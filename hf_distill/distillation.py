@@ -74,6 +74,8 @@ class Distillation:
         if self.teacher is None:
             raise ValueError(f"the curriculum {name!r} learns from a teacher; pass `teacher`, or use 'labels'")
         needs = frozenset().union(*(term.objective.needs for term in self.curriculum.teacher_terms(self._context(1))))
+        if "teacher.hidden_states" in needs:
+            raise ValueError(f"the logit stages of {name!r} read no hidden states; `extraction` compares those itself")
         if isinstance(self.curriculum, Extraction):
             needs |= HiddenMSE.needs
         lacking = {need for need in needs if need.startswith("teacher.")} - self.teacher.provides

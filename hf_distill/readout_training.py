@@ -118,17 +118,18 @@ class ReadoutTraining(Trainer):
     @contextmanager
     def _calibration_batches(self, count: int) -> Iterator[Iterator[dict[str, Any]]]:
         """Give the first examples, neither shuffled nor sharded, without moving the random state of training."""
-        data = self.train_dataset
-        sized = isinstance(data, Sized)
-        loader = DataLoader(
-            Subset(data, range(min(count, len(data)))) if sized else list(islice(iter(data), count)),
-            batch_size=self.args.per_device_eval_batch_size,
-            collate_fn=self._get_collator_with_removed_columns(self.data_collator, description="training"),
-            generator=torch.Generator(),
-        )
+        data: Any = self.train_dataset
         with torch.random.fork_rng(devices=[]):
-            # Masks that the collator draws are the same on every rank, whatever was drawn before.
+            # What stream and collator draw is the same on every rank, whatever was drawn before.
             torch.default_generator.manual_seed(self.args.seed)
+            sized = isinstance(data, Sized)
+            examples: Any = Subset(data, range(min(count, len(data)))) if sized else list(islice(iter(data), count))
+            loader = DataLoader(
+                examples,
+                batch_size=self.args.per_device_eval_batch_size,
+                collate_fn=self._get_collator_with_removed_columns(self.data_collator, description="training"),
+                generator=torch.Generator(),
+            )
             yield (self._prepare_inputs(batch) for batch in loader)
 
     # ---- checkpoints ----

@@ -26,6 +26,7 @@ from hf_distill.distill_state import STATE_NAME, DistillState
 from hf_distill.extractor import FILE_NAME
 from hf_distill.layers import attended_rows, layer_tap
 from hf_distill.tasks import ParityMlpConfig, ParityMlpForSequenceClassification
+from hf_distill.teachers import LiveTeacher
 
 TESTS = Path(__file__).resolve().parent
 EXTRACTION = {"name": "extraction", "steps": 2}
@@ -266,12 +267,19 @@ def test_a_stream_is_calibrated_on_its_first_examples(tmp_path):
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_calibration_does_not_move_the_random_state_of_training(tmp_path):
+class NoisyStream(Stream):
+    def __iter__(self):
+        torch.rand(5)
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("data", [examples("masked_lm"), NoisyStream()], ids=["rows", "stream"])
+def test_calibration_does_not_move_the_random_state_of_training(tmp_path, data):
     def masking(rows):
         torch.rand(3)
         return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
 
-    trainer = trainer_of(tmp_path, data_collator=masking)
+    trainer = trainer_of(tmp_path, data_collator=masking, train_dataset=data)
     trainer.distillation.begin(step=0, max_steps=6)
     state = torch.random.get_rng_state()
     trainer.calibrate_readouts()
@@ -422,6 +430,20 @@ def test_the_state_of_other_runs_has_no_map(tmp_path):
 # ---- refused at construction ----
 
 
+@pytest.mark.parametrize("name", ["one_shot", "extraction"])
+def test_hidden_states_are_not_compared_where_nobody_reads_them(tmp_path, name):
+    with pytest.raises(ValueError, match=f"the logit stages of '{name}' read no hidden states"):
+        trainer_of(tmp_path, curriculum={"name": name, "objectives": [{"name": "hidden_mse"}]})
+
+
+def test_a_teacher_that_gives_no_hidden_states_is_refused(tmp_path):
+    class LogitsOnly(LiveTeacher):
+        provides = frozenset({"teacher.logits"})
+
+    with pytest.raises(ValueError, match="LogitsOnly provides only"):
+        trainer_of(tmp_path, teacher=LogitsOnly(teacher_model()))
+
+
 @pytest.mark.parametrize(
     ("fields", "match"),
     [
@@ -434,3 +456,20 @@ def test_the_state_of_other_runs_has_no_map(tmp_path):
 def test_bad_settings_are_refused_before_any_training(tmp_path, fields, match):
     with pytest.raises(ValueError, match=match):
         trainer_of(tmp_path, curriculum={**EXTRACTION, **fields})
+
+
+@pytest.mark.parametrize("head", ["masked_lm", "causal_lm", "classification"])
+def test_a_data_set_without_one_label_is_refused_before_training(tmp_path, head):
+    data = [{**example, "labels": torch.full_like(example["labels"], -100)} for example in examples(head)]
+    trainer = distill_trainer(tmp_path, head, train_dataset=data)
+    before = flat_weights(trainer.model)
+    with pytest.raises(ValueError, match="not one labelled item"):
+        trainer.train()
+    assert torch.equal(flat_weights(trainer.model), before)
+
+
+def test_looking_for_labels_does_not_move_the_random_state_of_training(tmp_path):
+    trainer = distill_trainer(tmp_path)
+    state = torch.get_rng_state()
+    trainer.refuse_unlabelled_data()
+    assert torch.equal(torch.get_rng_state(), state)
