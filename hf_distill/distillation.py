@@ -144,16 +144,16 @@ class Distillation:
         """Add up parts and times in `log` from now on."""
         self.log = self.reader.log = log
 
-    def begin(self, *, step: int, max_steps: int, switches: Sequence[int] = ()) -> None:
+    def begin(self, *, step: int, max_steps: int, switches: Sequence[int] | None = None) -> None:
         """Lay out the stages and fetch the teacher of `step`.
 
         Args:
             step: First optimizer step of this session.
             max_steps: Optimizer steps of the run.
-            switches: Of a resumed adaptive run, those recorded so far.
+            switches: Of a resumed run, those in its checkpoint.
 
         Raises:
-            ValueError: The plan does not fit.
+            ValueError: The plan does not fit, or is not that of the run that is resumed.
         """
         if self.teacher is not None and self.teacher.near_transition is not None:
             raise ValueError(
@@ -162,8 +162,8 @@ class Distillation:
             )
         self.max_steps = max(max_steps, 1)
         self.plan = self.make_plan(max_steps)
-        if self.plan.rule is not None:
-            self.plan.switches = list(switches)
+        if switches is not None:
+            self.plan.resume(switches, step)
         self.enter_stage(step)
         self._read_ahead(step)
 

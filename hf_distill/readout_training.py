@@ -22,7 +22,11 @@ from hf_distill.compatibility import unwrap_peft
 from hf_distill.curricula import Extraction
 from hf_distill.distillation import Distillation
 from hf_distill.layers import attended_rows, layer_tap
+from hf_distill.reduction import count_items
 from hf_distill.signal_reader import Student
+
+LOOK_FOR_LABELS_IN = 256
+"""Training examples that are looked through for a label before training."""
 
 
 class ReadoutTraining(Trainer):
@@ -131,6 +135,20 @@ class ReadoutTraining(Trainer):
                 generator=torch.Generator(),
             )
             yield (self._prepare_inputs(batch) for batch in loader)
+
+    def refuse_unlabelled_data(self) -> None:
+        """Refuse a training set whose first examples have not one labelled item, before any training.
+
+        Raises:
+            ValueError: There is none among the first examples.
+        """
+        head = self.distillation.head
+        with self._calibration_batches(LOOK_FOR_LABELS_IN) as batches:
+            if not any(bool(count_items([batch], head)[0]) for batch in batches):
+                raise ValueError(
+                    f"the first {LOOK_FOR_LABELS_IN} training examples have not one labelled item (every label is "
+                    "-100), so there is nothing to learn from; check the collator, its mask rate and the labels"
+                )
 
     # ---- checkpoints ----
 

@@ -143,6 +143,8 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
             self.load_readouts(folder, self._resumed.layers)
             if self.args.should_save:
                 copy_stage_best(folder, self.args.output_dir)
+        else:
+            self.refuse_unlabelled_data()
         try:
             result = super().train(resume_from_checkpoint=str(folder) if folder is not None else None, **kwargs)
             self._guard.check(str(self.args.output_dir))
@@ -166,7 +168,7 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
         distillation.begin(
             step=self.state.global_step,
             max_steps=self.state.max_steps,
-            switches=resumed.switches if resumed is not None else (),
+            switches=resumed.switches if resumed is not None else None,
         )
         self.calibrate_readouts()
 

@@ -26,7 +26,8 @@ def block(record: RunRecord) -> str:
     chosen = f"Revision found by `auto`: {record.teacher['chosen']}. " if record.teacher.get("chosen") else ""
     versions = f"torch {record.versions['torch']}, transformers {record.versions['transformers']}"
     seeds = ", ".join(str(seed) for seed in record.recipe["seeds"])
-    how = f"Seeds {seeds}; {record.started[:10]}; {seconds:.0f} s in all on {record.environment['device']}; {versions}."
+    device = record.environment["device"]
+    how = f"Seeds {seeds}; {record.started[:10]}; {seconds:.0f} s in all on {device}; {versions}."
     return f"{summary_markdown(record).strip()}\n\n{teacher}{chosen}{how}"
 
 

@@ -16,6 +16,8 @@ class Labels(Curriculum):
     def __post_init__(self) -> None:
         if self.objectives is not None:
             raise ValueError("the `labels` curriculum has no teacher and takes no `objectives`; use `one_shot`")
+        if self.temperature != 1.0 or self.label_mix != 0.0:
+            raise ValueError("the `labels` curriculum has no teacher: `temperature` and `label_mix` would do nothing")
 
     @property
     def uses_teacher(self) -> bool:

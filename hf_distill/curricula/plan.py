@@ -133,6 +133,22 @@ class Plan:
         """Return the stage that optimizer step `step` (from 0) belongs to."""
         return self.stages[self.index_at(step)]
 
+    def resume(self, switches: Sequence[int], step: int) -> None:
+        """Continue a run at `step` that recorded `switches`.
+
+        Raises:
+            ValueError: A fixed plan would have switched elsewhere in what is done already: it is not the same run.
+        """
+        if self.rule is not None:
+            self.switches = list(switches)
+            return
+        before, now = ([s for s in steps if s <= step] for steps in (switches, self.switches))
+        if before != now:
+            raise ValueError(
+                f"the run changed stages at {before or 'no step'} up to step {step}, but with today's max_steps and "
+                f"curriculum it would have at {now or 'no step'}; resume with the same max_steps, or start a new run"
+            )
+
     def start_of(self, index: int) -> int | None:
         """Return the first step of a stage, None where an adaptive plan has not reached it."""
         starts = [0, *self.switches]

@@ -98,8 +98,13 @@ class NShot(Curriculum):
             changes = self._follow(order, context)
         else:
             length = self.steps or max(context.max_steps // len(order), 1)
+            if (len(order) - 1) * length >= context.max_steps:
+                raise ValueError(
+                    f"n_shot: {len(order) - 1} revisions for {length} steps each leave none of the run's "
+                    f"{context.max_steps} steps to the final teacher; lower `steps`, choose fewer `revisions` or "
+                    "train longer"
+                )
             changes = [(position * length, index) for position, index in enumerate(order)]
-            changes = [change for change in changes if change[0] < context.max_steps]
         stages = tuple(
             Stage(name="final" if index == final.revision else context.revisions[index].name,
                   terms=final.terms, revision=index)

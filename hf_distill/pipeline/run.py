@@ -6,7 +6,6 @@ import logging
 import platform
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,9 @@ from hf_distill.tasks import Task
 from hf_distill.teachers import TeacherSequence
 from hf_distill.teachers.selection import near_transition
 from hf_distill.trainer import ProgressiveDistillTrainer
+from hf_distill.versions import package_versions
 
 logger = logging.getLogger(__name__)
-
-PACKAGES = ("hf-distill", "torch", "transformers", "accelerate", "datasets", "peft", "safetensors", "huggingface_hub")
 
 
 def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool = True) -> RunRecord:
@@ -160,17 +158,6 @@ def new_record(recipe: Recipe, task: Task, command: list[str]) -> RunRecord:
         },
         student={"origin": dict(recipe.student.model)},
     )
-
-
-def package_versions() -> dict[str, str]:
-    """Return the installed versions of the packages that decide numbers."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 def now() -> str:

@@ -119,3 +119,11 @@ def test_a_stage_needs_what_its_terms_need():
 )
 def test_reports_show_the_whole_formula_of_a_term(term, formula):
     assert term.formula() == formula
+
+
+def test_resuming_with_another_length_of_the_run_is_refused_where_a_past_switch_would_move():
+    stages = (Stage(name="a", terms=()), Stage(name="b", terms=()))
+    Plan(stages=stages, switches=[8]).resume([8], 10)
+    Plan(stages=stages, switches=[12]).resume([8], 5)
+    with pytest.raises(ValueError, match=r"changed stages at \[2\] up to step 5.*no step.*max_steps"):
+        Plan(stages=stages, switches=[8]).resume([2], 5)

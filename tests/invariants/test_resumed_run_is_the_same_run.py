@@ -14,7 +14,7 @@ import torch
 from builders import save_teacher_run
 from killed_run import make_trainer
 
-from hf_distill.distill_state import DistillState
+from hf_distill.distill_state import DistillState, resume_folder
 
 TESTS = Path(__file__).resolve().parents[1]
 FIXED = {"name": "n_shot", "steps": 5}
@@ -74,6 +74,6 @@ def test_a_half_written_checkpoint_is_passed_over_by_resume(tmp_path):
     newest = tmp_path / "run" / "checkpoint-16"
     (newest / "trainer_state.json").unlink()
     trainer = make_trainer(tmp_path / "run", teacher, FIXED, None)
-    assert trainer._resume_folder(True) == tmp_path / "run" / "checkpoint-15"
+    assert resume_folder(True, tmp_path / "run") == tmp_path / "run" / "checkpoint-15"
     with pytest.raises(ValueError, match="cannot resume from"):
         trainer.train(resume_from_checkpoint=str(newest))
