@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hf_distill.atomic import atomic_write_text
-from hf_distill.report.tables import summary_markdown
+from hf_distill.report.tables import summary_markdown, summary_table
 from hf_distill.run_record import RunRecord
 
 
@@ -28,7 +28,7 @@ def block(record: RunRecord) -> str:
     seeds = ", ".join(str(seed) for seed in record.recipe["seeds"])
     device = record.environment["device"]
     how = f"Seeds {seeds}; {record.started[:10]}; {seconds:.0f} s in all on {device}; {versions}."
-    return f"{summary_markdown(record).strip()}\n\n{teacher}{chosen}{how}"
+    return f"{summary_markdown(summary_table(record)).strip()}\n\n{teacher}{chosen}{how}"
 
 
 def main() -> None:
