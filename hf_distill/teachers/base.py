@@ -101,8 +101,10 @@ class TeacherSource(ABC):
 
         Shapes: (B, T, H), or (B, H) where the model has no positions.
         """
+        # Before the tap, which stands in for the forward whose arguments are read.
+        accepted = self._accepted(inputs)
         with layer_tap(unwrapped(self.model), layers, stop=True) as outputs:
-            self.model(**self._accepted(inputs))
+            self.model(**accepted)
         return dict(outputs)
 
     def _accepted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:

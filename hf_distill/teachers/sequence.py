@@ -32,7 +32,7 @@ from hf_distill.teachers.fetcher import Fetcher, OnDownloadFailure
 from hf_distill.teachers.hub_download import DOWNLOADING
 from hf_distill.teachers.read_ahead import ReadAhead
 from hf_distill.teachers.retry import Backoff, RevisionUnavailable
-from hf_distill.teachers.revisions import Revision, TeacherEntries, resolve_revisions, selection_of
+from hf_distill.teachers.revisions import Revision, TeacherEntries, check_unchanged, resolve_revisions, selection_of
 
 logger = logging.getLogger(__name__)
 
@@ -227,6 +227,7 @@ class TeacherSequence(TeacherSource):
     def _load(self, revision: Revision) -> PreTrainedModel:
         """Load a revision with transformers, onto the CPU and without touching the random state of training."""
         folder = self._folder(self.revisions.index(revision))
+        check_unchanged(revision)
         with torch.random.fork_rng(devices=[]):
             model, info = self._auto_class.from_pretrained(
                 folder,
