@@ -283,7 +283,7 @@ class Distillation:
             temperature = term.temperature(progress)
             values = [term.objective.values(one, temperature=temperature) for one in chosen]
             divisor = self._denominators[term.objective.unit]
-            part = scale * sum(reduce_values(value, divisor) for value in values) / len(values)
+            part = scale * torch.stack([reduce_values(value, divisor) for value in values]).mean()
             loss = loss + term.weight_at(progress) * part
             self.log.add(f"objective/{term.name}", part)
         return loss
