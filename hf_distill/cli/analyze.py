@@ -97,7 +97,7 @@ def ngrams(
     run: Run,
     of: Of = Which.all,
     revision: Revisions = None,
-    examples: Annotated[int, typer.Option(help="Held-out texts.", min=1)] = 256,
+    examples: Annotated[int, typer.Option(help="Held-out texts.", min=1)] = 128,
     position: Annotated[
         list[int] | None, typer.Option("--position", help="Where to ask; 30, 60, … by default; may be repeated.")
     ] = None,
@@ -150,4 +150,10 @@ def _show(answer: Answer) -> None:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.3g}"
+    """At most six characters from 1e-9 to 99999, so that nine columns stand side by side."""
+    if value is None or math.isnan(value):
+        return "–"
+    if 0 < abs(value) < 0.001:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"

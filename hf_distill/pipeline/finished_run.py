@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from hf_distill.pipeline.run import Cell, cells_of, task_of
+from hf_distill.pipeline.cells import Cell, cells_of, task_of
 from hf_distill.pipeline.student import finished_run
 from hf_distill.pipeline.teacher import open_teacher
 from hf_distill.pipeline.workspace import RECIPE_FILE, Workspace

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 
 import pytest
 from analysed_run import parity_run, text_run
 from typer.testing import CliRunner
 
+from hf_distill.cli.analyze import _number
 from hf_distill.cli.main import app
 
 
@@ -42,7 +44,7 @@ def test_ngrams_at_chosen_positions(tmp_path):
     text_run(tmp_path / "run", "masked_lm", steps=(10,), students=())
     shown = invoke("ngrams", tmp_path / "run", "--position", 7, "--position", 9, "--examples", 8, "--hide-masked")
     assert shown.exit_code == 0, shown.output
-    assert "robust(3)" in shown.output
+    assert "robust 3" in shown.output
     settings = json.loads((tmp_path / "run" / "analysis" / "ngrams.json").read_text())["settings"]
     assert settings == {"examples": 8, "positions": [7, 9], "attend_masked": False}
 
@@ -52,6 +54,17 @@ def test_number_that_is_none_is_shown_as_a_dash(tmp_path):
     shown = invoke("fidelity", tmp_path / "run")
     assert re.search(r"^checkpoint-30 .*–", shown.output, flags=re.MULTILINE)
     assert "nan" not in shown.output
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "–"), (math.nan, "–"), (0.0, "0.0000"), (0.123456, "0.1235"), (4e-5, "4.0e-5"), (4714.5, "4714"),
+        (math.inf, "inf"), (-123456.0, "-1.235e+05"),
+    ],
+)  # fmt: skip
+def test_numbers_are_short_enough_for_a_table(value, expected):
+    assert _number(value) == expected
 
 
 def test_folder_without_a_run_is_the_users_error(tmp_path):

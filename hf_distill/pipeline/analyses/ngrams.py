@@ -36,7 +36,7 @@ def analyze_ngrams(
     *,
     which: Which = "all",
     revisions: Sequence[str] = (),
-    examples: int = 256,
+    examples: int = 128,
     positions: Sequence[int] = POSITIONS,
     attend_masked: bool = True,
 ) -> Answer:
@@ -77,7 +77,7 @@ def analyze_ngrams(
         files.append(plot_ngram_reliance(infos, plot_steps(models), folder_of_answers(run) / "ngrams.png"))
     measured = asked[0].info
     return Answer(
-        columns=("model", *(f"{kind}({info.n})" for info in measured for kind in ("robust", "close"))),
+        columns=("model", *(f"{kind} {info.n}" for info in measured for kind in ("robust", "close"))),
         rows=[(model.name, *_medians(infos)) for model, infos in asked],
         note=f"median L1 distances over {measured[0].pairs} pairs of text and position; means and L1/2 in the JSON",
         files=files,

@@ -15,7 +15,7 @@ from hf_distill.pipeline.analyses.ngrams import _texts, analyze_ngrams
 def test_every_model_gets_a_distance_for_every_n(tmp_path, task):
     run = text_run(tmp_path / "run", task, steps=(10, 20), students=("one_shot",), seeds=(0,))
     answer = analyze_ngrams(run, positions=[7, 9], examples=20)
-    assert answer.columns[:3] == ("model", "robust(2)", "close(2)")
+    assert answer.columns[:3] == ("model", "robust 2", "close 2")
     assert [row[0] for row in answer.rows] == ["checkpoint-10", "checkpoint-20", "one_shot, seed 0"]
     assert all(0 < value < 2 for row in answer.rows for value in row[1:])
     assert len({row[1:] for row in answer.rows}) == 3
