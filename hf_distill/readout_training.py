@@ -140,8 +140,10 @@ class ReadoutTraining(Trainer):
         """Refuse a training set whose first examples have not one labelled item, before any training.
 
         Raises:
-            ValueError: There is none among the first examples.
+            ValueError: There is none among the first examples, or no training set.
         """
+        if self.train_dataset is None:
+            raise ValueError("training needs examples; pass a train_dataset to the trainer")
         head = self.distillation.head
         with self._calibration_batches(LOOK_FOR_LABELS_IN) as batches:
             if not any(bool(count_items([batch], head)[0]) for batch in batches):

@@ -158,7 +158,7 @@ def test_a_revision_that_went_missing_stops_training_before_the_swap(folder):
     teacher = attached(folder)
     teacher.enter(0)
     shutil.rmtree(folder / "checkpoint-20")
-    with pytest.raises(RevisionUnavailable, match="teacher revision checkpoint-20 .* cannot be had"):
+    with pytest.raises(RevisionUnavailable, match=r"teacher revision checkpoint-20 .* cannot be had"):
         teacher.prepare(1)
     assert teacher.current == 0
 
