@@ -1,0 +1,63 @@
+"""Started by torchrun: one step with three passes of every head on two CPU processes; rank 0 writes the updates."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from builders import HEADS, distill_trainer, flat_weights, tiny_model
+from torch.nn.parallel import DistributedDataParallel
+
+
+def wobble(model: torch.nn.Module, *, passes: int, mode: str) -> None:
+    """Scale the logits of pass k by 1 + k/4: a difference between passes that is the same in every micro-batch."""
+    count = [0]
+
+    def scale(_module: Any, _inputs: Any, output: Any) -> Any:
+        if mode == "repeat":
+            chunks = output.logits.chunk(passes)
+            output.logits = torch.cat([chunk * (1.0 + 0.25 * index) for index, chunk in enumerate(chunks)])
+        else:
+            output.logits = output.logits * (1.0 + 0.25 * (count[0] % passes))
+            count[0] += 1
+        return output
+
+    model.register_forward_hook(scale)
+
+
+def intra_updates(folder: Path, micro_batch: int, accumulation: int) -> dict[str, torch.Tensor]:
+    """Return the update of one step over the same eight examples, without dropout and with a teacher."""
+    found = {}
+    for head in HEADS:
+        for mode in ("loop", "repeat"):
+            model = tiny_model(head, seed=1)
+            wobble(model, passes=3, mode=mode)
+            trainer = distill_trainer(
+                folder / f"{head}-{mode}",
+                head,
+                model=model,
+                curriculum={"name": "one_shot", "intra": {"passes": 3, "alpha": 5.0, "mode": mode}},
+                teacher=tiny_model(head, seed=7),
+                per_device_train_batch_size=micro_batch,
+                gradient_accumulation_steps=accumulation,
+                max_steps=1,
+                learning_rate=1.0,
+            )
+            before = flat_weights(trainer.model)
+            trainer.train()
+            found[f"{head}/{mode}"] = flat_weights(trainer.model) - before
+            world = trainer.accelerator.num_processes
+            assert world == 1 or isinstance(trainer.model_wrapped, DistributedDataParallel)
+            assert trainer.state.log_history[0]["objective/passes"] > 1e-3
+            found["world"] = torch.tensor(world)
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    results = intra_updates(Path(sys.argv[1]), micro_batch=2, accumulation=2)
+    if torch.distributed.get_rank() == 0:
+        torch.save(results, Path(sys.argv[1]) / "updates.pt")
+    torch.distributed.destroy_process_group()
