@@ -10,6 +10,11 @@ from analysed_run import parity_run, text_run
 
 from hf_distill.analysis.parity_influence import logit_difference, parity_influence_info, uniform_signs
 from hf_distill.pipeline.analyses.influence import analyze_influence
+from hf_distill.pipeline.cells import task_of
+from hf_distill.pipeline.finished_run import FinishedRun
+from hf_distill.pipeline.teacher import train_teacher
+from hf_distill.pipeline.workspace import Workspace
+from hf_distill.recipe import Recipe
 from hf_distill.tasks import ParityMlpForSequenceClassification
 
 
@@ -63,3 +68,21 @@ def test_run_of_another_task_is_refused(tmp_path):
     run = text_run(tmp_path / "run", "masked_lm", steps=(10,), students=())
     with pytest.raises(ValueError, match="question for the task parity; this run's is 'masked_lm'"):
         analyze_influence(run)
+
+
+@pytest.mark.slow
+def test_teacher_hears_its_support_from_the_transition_on(tmp_path):
+    # What tells a usable checkpoint: support over rest at least 3 in the transition, at least 20 from 90 % on.
+    changes = [f"output_dir={tmp_path / 'run'}", "teacher.train.training.max_steps=5500"]
+    recipe = Recipe.load("parity/quickstart", [*changes, "teacher.train.stop_at={metric: accuracy, level: 0.99}"])
+    workspace = Workspace(tmp_path / "run")
+    workspace.claim(recipe, write=True)
+    train_teacher(recipe, task_of(recipe), workspace)
+    rows = analyze_influence(FinishedRun(recipe), which="teacher", examples=1000).rows
+    transition = [row for row in rows if 0.58 <= row[1] < 0.9]
+    learnt = [row for row in rows if row[1] >= 0.9]
+    assert transition, f"no checkpoint in the transition: {rows[-3:]}"
+    assert learnt, f"the teacher did not learn: {rows[-3:]}"
+    assert min(row[4] for row in transition) >= 3
+    assert min(row[4] for row in learnt) >= 20
+    assert max(row[4] for row in rows[:10]) < 6
