@@ -9,7 +9,6 @@ from hf_distill.recipe import Recipe
 
 SGD: dict[str, Any] = {
     "use_cpu": True,
-    "disable_tqdm": True,
     "optim": "sgd",
     "learning_rate": 0.5,
     "lr_scheduler_type": "constant",

@@ -31,11 +31,11 @@ def check_recipe(recipe: Recipe) -> None:
     for cell in cells:
         table.add_row(cell.label, str(cell.seed), ", ".join(f"{k}={v}" for k, v in cell.curriculum.items()))
     Console().print(table)
-    Console().print(f"The recipe is sound: {len(cells)} students would be trained into {recipe.output_dir}.")
+    show_line(f"The recipe is sound: {len(cells)} students would be trained into {recipe.output_dir}.")
 
 
-def show_result(record: RunRecord, output_dir: str) -> None:
-    """Show the table of a finished run and where its report lies."""
+def show_result(record: RunRecord, recipe: Recipe) -> None:
+    """Show the table of a finished run and where its report lies, or its record where it has none."""
     console = Console()
     metric = record.task["metric"]
     level = record.task.get("level")
@@ -51,8 +51,9 @@ def show_result(record: RunRecord, output_dir: str) -> None:
     console.print(table)
     final = record.teacher.get("final_metrics", {}).get(metric)
     if final is not None:
-        console.print(f"teacher: {metric} {number(final)}; two-shot revision: {record.teacher.get('chosen') or '–'}")
-    console.print(f"report: {Path(output_dir) / 'report.html'}")
+        show_line(f"teacher: {metric} {number(final)}; two-shot revision: {record.teacher.get('chosen') or '–'}")
+    kind, file = ("report", "report.html") if recipe.report.enabled else ("record", "run_record.json")
+    show_line(f"{kind}: {Path(recipe.output_dir) / file}")
 
 
 def show_scores(scores: TeacherScores) -> None:
@@ -64,8 +65,9 @@ def show_scores(scores: TeacherScores) -> None:
         mark = "← in the middle of the sharp drop" if score["name"] == scores.chosen else ""
         table.add_row(score["name"], str(score["step"]), *(number(score[key]) for key in keys), mark)
     console.print(table)
-    console.print(scores.reason)
-    console.print(f"picture: {scores.picture}" if scores.picture else "")
+    show_line(scores.reason)
+    if scores.picture is not None:
+        show_line(f"picture: {scores.picture}")
 
 
 def show_revisions(listed: Sequence[ListedRevision], notes: Sequence[str] = ()) -> None:
@@ -84,6 +86,11 @@ def show_revisions(listed: Sequence[ListedRevision], notes: Sequence[str] = ()) 
     console.print(f"{len(listed)} revisions, {total}; {len(missing)} not whole in the cache, {coming}")
     for note in notes:
         console.print(note, markup=False)
+
+
+def show_line(text: str) -> None:
+    """Show a line as it is: a path stays in one piece, and its brackets are no markup."""
+    Console().print(text, markup=False, soft_wrap=True)
 
 
 def size_text(size: int) -> str:

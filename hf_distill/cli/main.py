@@ -43,10 +43,10 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; errors that are the user's or the network's are shown without a traceback."""
+    """Run the command line; errors that are the user's, the disk's or the network's are shown without a traceback."""
     try:
         app()
-    except (ValueError, ConnectionError) as error:
+    except (ValueError, OSError) as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         if "--verbose" in sys.argv or "-v" in sys.argv:
             raise

@@ -9,7 +9,7 @@ import typer
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="The output_dir of a run, with its run_record.json.")],
+    folder: Annotated[Path, typer.Argument(help="The output_dir of a run, or its run_record.json.")],
 ) -> None:
     """Write report.html, its pictures and its tables again from run_record.json, also of an unfinished run.
 
@@ -18,4 +18,5 @@ def report(
     from hf_distill.report.page import write_report
     from hf_distill.run_record import RunRecord
 
-    typer.echo(str(write_report(RunRecord.load(folder), folder)))
+    record = RunRecord.load(folder)
+    typer.echo(str(write_report(record, folder if folder.is_dir() else folder.parent)))

@@ -31,15 +31,17 @@ def run(
     from hf_distill.recipe import Recipe
 
     loaded = Recipe.load(recipe, overrides=set_ or [])
-    if check:
-        from hf_distill.cli.describe import check_recipe
-
-        check_recipe(loaded)
-        return
-    from hf_distill.cli.describe import show_result
+    from hf_distill.cli.describe import check_recipe, show_result
     from hf_distill.cli.quiet import quieten
-    from hf_distill.pipeline.run import run_recipe
 
     quieten()
+    if check:
+        check_recipe(loaded)
+        return
+    from accelerate import PartialState
+
+    from hf_distill.pipeline.run import run_recipe
+
     record = run_recipe(loaded, command=["hf-distill", *sys.argv[1:]], resume=resume)
-    show_result(record, loaded.output_dir)
+    if PartialState().is_main_process:
+        show_result(record, loaded)

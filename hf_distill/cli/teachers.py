@@ -55,8 +55,9 @@ def score(
     Example: [bold]hf-distill teachers score parity/quickstart[/bold]
     """
     from hf_distill.cli.describe import show_scores
+    from hf_distill.cli.quiet import quieten
     from hf_distill.pipeline.scoring import score_teacher
     from hf_distill.recipe import Recipe
 
-    loaded = Recipe.load(recipe, overrides=set_ or [])
-    show_scores(score_teacher(loaded))
+    quieten()
+    show_scores(score_teacher(Recipe.load(recipe, overrides=set_ or [])))

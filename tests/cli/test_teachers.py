@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from teacher_folders import cache_model, save_teacher, save_trainer_checkpoint
+from tiny_recipes import parity_recipe, untaught
 from typer.testing import CliRunner
 
 from hf_distill.cli.main import app
@@ -54,3 +55,28 @@ def test_list_works_on_the_cache_alone(shown, tmp_path: Path) -> None:
 def test_mistake_is_told_with_what_there_is(shown, teacher: Path) -> None:
     with pytest.raises(ValueError, match="first: the teacher has no revision 'checkpoint-15'"):
         shown(str(teacher), "--first", "checkpoint-15")
+
+
+def test_score_names_the_revision_in_the_sharp_drop_and_draws_it(hf_distill, tmp_path: Path) -> None:
+    recipe = parity_recipe(tmp_path / "run").save(tmp_path / "tiny.yaml")
+    shown = hf_distill("teachers", "score", recipe, "--set", "teacher.train.training.max_steps=80")
+    assert shown.code == 0, shown.err
+    assert [line.split()[1] for line in shown.lines[1:5]] == ["20", "40", "60", "80"]
+    (marked,) = [line for line in shown.lines if "← in the middle of the sharp drop" in line]
+    assert f"step {marked.split()[1]} " in shown.lines[-2]
+    assert shown.lines[-1] == f"picture: {tmp_path / 'run' / 'teacher_scores.png'}"
+    assert (tmp_path / "run" / "teacher_scores.png").is_file()
+
+
+def test_score_of_a_recipe_without_a_teacher_says_what_to_give(hf_distill, tmp_path: Path) -> None:
+    shown = hf_distill("teachers", "score", untaught(tmp_path / "run").save(tmp_path / "plain.yaml"))
+    assert shown.code == 2
+    assert "has no teacher to score; give it `teacher.source`" in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_list_of_nothing_ends_with_code_2(hf_distill, tmp_path: Path) -> None:
+    shown = hf_distill("teachers", "list", tmp_path / "nowhere")
+    assert shown.code == 2
+    assert "is not there; expected a folder" in shown.err
+    assert "Traceback" not in shown.err

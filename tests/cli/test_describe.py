@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from sample_records import sample_record
+from tiny_recipes import parity_recipe
+
+from hf_distill.cli import describe
+from hf_distill.pipeline.scoring import TeacherScores
+from hf_distill.teachers.listing import ListedRevision
+from hf_distill.teachers.revisions import Revision
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """The lines shown so far, runs of spaces as one."""
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda: [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_row_shows_median_spread_and_how_many_reached_the_level(lines, tmp_path):
+    record = sample_record()
+    describe.show_result(record, parity_recipe(tmp_path, report={"enabled": True}))
+    shown = lines()
+    for row in record.summary():
+        (line,) = [line for line in shown if line.startswith(f"{row['curriculum']} ")]
+        assert f"{row['median']:.4g} {row['min']:.4g} – {row['max']:.4g}" in line
+        assert f"{row['reached']} of 3" in line
+        assert ("not reached" in line) == (row["steps_to_level"] is None)
+    assert shown[-2] == "teacher: accuracy 0.9985; two-shot revision: step-3200"
+    assert shown[-1] == f"report: {tmp_path / 'report.html'}"
+
+
+def test_a_run_without_teacher_and_level_is_shown(lines, tmp_path):
+    record = sample_record(teacher={})
+    record.task["level"] = None
+    record.runs = [run for run in record.runs if run.curriculum == "labels"]
+    describe.show_result(record, parity_recipe(tmp_path))
+    shown = lines()
+    assert shown[1] == "curriculum accuracy, median min – max seconds"
+    assert shown[-1] == f"record: {tmp_path / 'run_record.json'}"
+    assert not [line for line in shown if line.startswith("teacher")]
+
+
+def test_the_chosen_revision_is_marked(lines):
+    scores = [{"name": f"step{n}", "step": n, "loss": 1 / n, "accuracy": n / 30} for n in (10, 20, 30)]
+    describe.show_scores(TeacherScores(scores, "step20", "it is in the middle", Path("a [b]/teacher_scores.png")))
+    shown = lines()
+    assert shown[0] == "revision step loss accuracy"
+    assert shown[2] == "step20 20 0.05 0.6667 ← in the middle of the sharp drop"
+    assert sum("←" in line for line in shown) == 1
+    assert shown[-2:] == ["it is in the middle", "picture: a [b]/teacher_scores.png"]
+
+
+def test_scores_without_a_choice_give_the_reason(lines):
+    describe.show_scores(TeacherScores([{"name": "a", "step": None, "loss": 1.0}], None, "one revision only", None))
+    assert lines()[-1] == "one revision only"
+
+
+def test_revisions_are_shown_with_pin_size_and_notes(lines):
+    local = Revision(name="checkpoint-10", step=10, source="teacher", revision=None, commit="sha256:" + "a" * 64)
+    hub = Revision(name="main", step=None, source="org/model", revision="main", commit="b" * 40)
+    day = datetime(2026, 11, 21, 9, 30, tzinfo=timezone.utc)
+    listed = [
+        ListedRevision(revision=local, date=day, size=2_500_000, cached="yes"),
+        ListedRevision(revision=hub, date=None, size=1_000_000_000, cached="no"),
+    ]
+    describe.show_revisions(listed, notes=["3 commits [left] out"])
+    shown = lines()
+    assert shown[1] == "checkpoint-10 10 teacher sha256:aaaaaaaa 2026-11-21 09:30 2.5 MB yes"
+    assert shown[2] == "main – org/model bbbbbbbbbbbb – 1.0 GB no"
+    assert shown[3] == "2 revisions, 1.0 GB; 1 not whole in the cache, 1.0 GB"
+    assert shown[4] == "3 commits [left] out"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (1.0, "1"), (0.123456, "0.1235"), (3, "3"), (1.5e-5, "1.5e-05")]
+)
+def test_numbers_are_short(value, text):
+    assert describe.number(value) == text
+
+
+@pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (3_210_000_000, "3.2 GB")])
+def test_sizes_are_in_powers_of_ten(size, text):
+    assert describe.size_text(size) == text
+
+
+def test_a_long_line_stays_in_one_piece(lines):
+    path = "/".join(["folder"] * 60)
+    describe.show_line(f"picture: {path} [bold]")
+    assert lines() == [f"picture: {path} [bold]"]

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import json
+
+from sample_records import sample_record
+
+
+def test_the_page_of_an_unfinished_run_is_written(hf_distill, tmp_path):
+    record = sample_record(finished=None)
+    record.runs = record.runs[:1]
+    record.save(tmp_path)
+    shown = hf_distill("report", tmp_path)
+    assert shown.code == 0, shown.err
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "parity-quickstart" in page
+    assert shown.out.strip() == str(tmp_path / "report.html")
+
+
+def test_a_folder_without_a_run_is_an_error_without_a_traceback(hf_distill, tmp_path):
+    for place in (tmp_path, tmp_path / "nowhere"):
+        shown = hf_distill("report", place)
+        assert shown.code == 2
+        assert "`hf-distill run` writes run_record.json" in shown.err
+        assert "Traceback" not in shown.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_record_is_named(hf_distill, tmp_path):
+    (tmp_path / "run_record.json").write_text(json.dumps({"schema": 1})[:-3])
+    shown = hf_distill("report", tmp_path)
+    assert shown.code == 2
+    assert "run_record.json is not readable JSON" in shown.err
