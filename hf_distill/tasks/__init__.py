@@ -7,11 +7,13 @@ from hf_distill.tasks.causal_lm import CausalLM
 from hf_distill.tasks.masked_lm import MaskedLM
 from hf_distill.tasks.parity import Parity
 from hf_distill.tasks.parity_model import ParityMlpConfig, ParityMlpForSequenceClassification
+from hf_distill.tasks.sinusoid import NoisySinusoid
 
 __all__ = [
     "TASKS",
     "CausalLM",
     "MaskedLM",
+    "NoisySinusoid",
     "Parity",
     "ParityMlpConfig",
     "ParityMlpForSequenceClassification",

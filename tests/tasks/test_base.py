@@ -16,10 +16,12 @@ from hf_distill.tasks import TASKS, Task
 TOKENIZER = {"train": {"kind": "wordpiece", "vocab_size": 320}}
 SMALL: dict[str, dict[str, Any]] = {
     "parity": {"d": 12, "k": 2, "train_examples": 50, "validation_examples": 20},
+    "noisy_sinusoid": {"train_examples": 50, "validation_examples": 20},
     "masked_lm": {"tokenizer": TOKENIZER, "max_length": 16},
     "causal_lm": {"tokenizer": TOKENIZER, "max_length": 16},
 }
 MODELS: dict[str, dict[str, Any]] = {
+    "regression": {"architecture": "sinusoid_mlp", "config": {"hidden_size": 8}},
     "classification": {"architecture": "parity_mlp", "config": {"width": 8}},
     "masked_lm": {"architecture": "distilbert", "config": {"dim": 8, "n_heads": 2, "n_layers": 1, "hidden_dim": 8}},
     "causal_lm": {"architecture": "gpt2", "config": {"n_embd": 8, "n_head": 2, "n_layer": 1}},
@@ -29,7 +31,7 @@ MODELS: dict[str, dict[str, Any]] = {
 @pytest.fixture(params=TASKS.names())
 def task(request: pytest.FixtureRequest, text_folder: Path) -> Task:
     assert request.param in SMALL, f"add small fields for the task {request.param} to this file"
-    on_text = {} if request.param == "parity" else {"data": {"path": str(text_folder)}}
+    on_text = {} if request.param in ("parity", "noisy_sinusoid") else {"data": {"path": str(text_folder)}}
     return TASKS.build({"name": request.param, **SMALL[request.param], **on_text}, path="task")
 
 
