@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -26,7 +28,8 @@ def score_revisions(
 
     Args:
         teacher: An attached teacher source.
-        batches: Held-out batches with labels, on the teacher's device; iterated once a revision.
+        batches: Held-out batches with labels, on the teacher's device; iterated once a revision. Of several ranks
+            each has its own, and all get the scores over all of them.
         head: The kind of head.
 
     Returns:
@@ -37,7 +40,9 @@ def score_revisions(
         ValueError: There is no labelled item.
     """
     scores = []
-    for index in tqdm(range(len(teacher.revisions)), desc="Scoring the teacher's revisions", unit="revision"):
+    quiet = not PartialState().is_main_process
+    places = range(len(teacher.revisions))
+    for index in tqdm(places, desc="Scoring the teacher's revisions", unit="revision", disable=quiet):
         teacher.enter(index)
         teacher.need(range(index, len(teacher.revisions)))
         if index + 1 < len(teacher.revisions):
@@ -57,10 +62,16 @@ def _score(teacher: TeacherSource, batches: Iterable[Mapping[str, Any]], head: H
         losses_R = term.objective.values(Signals(logits_RV, rows.labels_R), temperature=1.0)
         correct = _correct(logits_RV, rows.labels_R, head)
         totals += torch.tensor([losses_R.double().sum().item(), correct, losses_R.numel()], dtype=torch.float64)
-    loss, correct, items = totals.tolist()
+    loss, correct, items = _over_ranks(totals).tolist()
     if not items:
         raise ValueError("the held-out data has no labelled item to score revisions on; check its labels")
     return {"loss": loss / items} if head == "regression" else {"loss": loss / items, "accuracy": correct / items}
+
+
+def _over_ranks(totals: Tensor) -> Tensor:
+    # Ranks that chose by their own shard alone could choose different revisions.
+    state = PartialState()
+    return reduce(totals.to(state.device), reduction="sum") if state.num_processes > 1 else totals
 
 
 def _correct(logits_RV: Tensor, labels_R: Tensor | None, head: Head) -> float:

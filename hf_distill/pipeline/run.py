@@ -53,8 +53,9 @@ def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool
     workspace = Workspace(Path(recipe.output_dir))
     task = task_of(recipe)
     cells = cells_of(recipe)
-    continued = workspace.claim(recipe, write=state.is_main_process)
-    state.wait_for_everyone()
+    # The others look when the recipe is there; a half-written file would be a foreign one.
+    with state.main_process_first():
+        continued = workspace.claim(recipe, write=state.is_main_process)
     if continued and not resume and workspace.holds_training():
         raise ValueError(f"{workspace.root} holds this recipe's run already; resume it or choose another output_dir")
     check_before_training(recipe, task, workspace, cells)
