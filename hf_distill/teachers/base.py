@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_distill.layers import layer_tap
+from hf_distill.reading import Reading, read_model
 from hf_distill.signals import Head
 from hf_distill.teachers.revisions import Revision
 
@@ -30,7 +31,7 @@ class TeacherSource(ABC):
         near_transition: How many revisions around the transition are still to be chosen by score; None: no choice.
     """
 
-    provides: frozenset[str] = frozenset({"teacher.logits", "teacher.hidden_states"})
+    provides: frozenset[str] = frozenset({"teacher.logits", "teacher.hidden_states", "teacher.attentions"})
 
     revisions: Sequence[Revision]
 
@@ -106,6 +107,27 @@ class TeacherSource(ABC):
         with layer_tap(unwrapped(self.model), layers, stop=True) as outputs:
             self.model(**accepted)
         return dict(outputs)
+
+    @torch.no_grad()
+    def read(self, inputs: Mapping[str, Any], *, layers: tuple[int, ...], attentions: bool) -> Reading:
+        """Return the current revision's logits, outputs of some layers and attentions, from one forward."""
+        accepted = self._accepted(inputs)
+        return read_model(
+            lambda **more: self.model(**accepted, **more), unwrapped(self.model), layers=layers, attentions=attentions
+        )
+
+    def give_attentions(self) -> None:
+        """Make sure that forwards can give attention probabilities.
+
+        Raises:
+            ValueError: The teacher runs with an attention that does not compute them one by one.
+        """
+        given = self.config._attn_implementation
+        if given != "eager":
+            raise ValueError(
+                f"attention probabilities are asked for, which the teacher's {given!r} attention does not give; load "
+                'it with attn_implementation="eager"'
+            )
 
     def _accepted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in inputs.items() if key in self.forward_arguments and key != "labels"}

@@ -26,6 +26,7 @@ from transformers import (
 
 from hf_distill.compatibility import check_teacher_head
 from hf_distill.signals import Head
+from hf_distill.tasks.parity_model import register_parity_mlp
 from hf_distill.teachers.base import TeacherSource, freeze, unwrapped
 from hf_distill.teachers.checkpoint_files import has_tokenizer
 from hf_distill.teachers.fetcher import Fetcher, OnDownloadFailure
@@ -80,6 +81,7 @@ class TeacherSequence(TeacherSource):
         max_cached_gb: float | None = None,
         backoff: Backoff = DOWNLOADING,
     ) -> None:
+        register_parity_mlp()  # AutoConfig must know the package's own architecture
         self.spec = spec
         selection = selection_of(spec)
         self.near_transition = selection.near_transition if selection is not None else None
@@ -105,6 +107,7 @@ class TeacherSequence(TeacherSource):
         )
         self._reader = ReadAhead(self._fetcher)
         self._waited = 0.0
+        self._attention: str | None = None
 
     def attach(self, *, head: Head, accelerator: Accelerator | None) -> None:
         """Remember the head and who places the model; no weights are loaded before the first `enter`.
@@ -116,6 +119,10 @@ class TeacherSequence(TeacherSource):
             check_teacher_head(head, architecture, self.config)
         self._head = head
         self._accelerator = accelerator
+
+    def give_attentions(self) -> None:
+        """Load revisions with the attention that gives its probabilities."""
+        self._attention = "eager"
 
     @cached_property
     def config(self) -> PreTrainedConfig:
@@ -234,14 +241,15 @@ class TeacherSequence(TeacherSource):
                 dtype=self._dtype,
                 use_safetensors=None if self._pickled else True,
                 trust_remote_code=self._remote_code,
+                attn_implementation=self._attention,
                 output_loading_info=True,
             )
         absent = sorted(info["missing_keys"]) + [str(key) for key in info["mismatched_keys"]]
         if absent:
             raise ValueError(
                 f"teacher revision {revision.name!r} of {revision.source} lacks weights that a {self._head} teacher "
-                f"needs: {', '.join(absent[:5])}{' …' if len(absent) > 5 else ''}. It was trained with another head; "
-                "a randomly initialised head would teach noise"
+                f"needs: {', '.join(absent[:5])}{' …' if len(absent) > 5 else ''}. It has another head or other "
+                "layer names; what is missing would be drawn at random and teach noise"
             )
         return model
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -231,3 +233,15 @@ def test_names_that_transformers_converts_on_loading_are_swapped_too(tmp_path):
     assert not names_fit(old, teacher.model)
     teacher.enter(1)
     assert all(torch.equal(value, expected[name]) for name, value in teacher.model.state_dict().items())
+
+
+def test_a_parity_teacher_loads_in_a_process_that_imported_no_task(tmp_path):
+    from hf_distill.tasks.parity_model import ParityMlpConfig, ParityMlpForSequenceClassification
+
+    ParityMlpForSequenceClassification(ParityMlpConfig(input_size=5, width=3)).save_pretrained(tmp_path / "checkpoint-1")
+    code = (
+        "import sys; from hf_distill import TeacherSequence; t = TeacherSequence(sys.argv[1]); "
+        "t.attach(head='classification', accelerator=None); t.enter(0); print(type(t.model).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "ParityMlpForSequenceClassification" in done.stdout, done.stderr
