@@ -238,7 +238,8 @@ def test_names_that_transformers_converts_on_loading_are_swapped_too(tmp_path):
 def test_a_parity_teacher_loads_in_a_process_that_imported_no_task(tmp_path):
     from hf_distill.tasks.parity_model import ParityMlpConfig, ParityMlpForSequenceClassification
 
-    ParityMlpForSequenceClassification(ParityMlpConfig(input_size=5, width=3)).save_pretrained(tmp_path / "checkpoint-1")
+    model = ParityMlpForSequenceClassification(ParityMlpConfig(input_size=5, width=3))
+    model.save_pretrained(tmp_path / "checkpoint-1")
     code = (
         "import sys; from hf_distill import TeacherSequence; t = TeacherSequence(sys.argv[1]); "
         "t.attach(head='classification', accelerator=None); t.enter(0); print(type(t.model).__name__)"
