@@ -18,6 +18,7 @@ from hf_distill.curricula import CURRICULA, Extraction, Plan, PlanContext, Stage
 from hf_distill.curricula.base import label_terms
 from hf_distill.curricula.intra import build_intra
 from hf_distill.extractor import Extractor
+from hf_distill.features import Features, build_features
 from hf_distill.layers import check_early_exit, layer_count
 from hf_distill.loss_log import LossLog
 from hf_distill.objectives import HiddenMSE
@@ -61,6 +62,7 @@ class Distillation:
         self.plan: Plan | None = None
         self.max_steps = 1
         self.extractor: Extractor | None = None
+        self.features: Features | None = None
         self.found_layers: list[list[int]] | None = None
         self.layer_counts = (0, 0)
         self.reader = SignalReader(head=head, teacher=self.teacher, log=self.log, device=accelerator.device)
@@ -74,8 +76,6 @@ class Distillation:
         if self.teacher is None:
             raise ValueError(f"the curriculum {name!r} learns from a teacher; pass `teacher`, or use 'labels'")
         needs = frozenset().union(*(term.objective.needs for term in self.curriculum.teacher_terms(self._context(1))))
-        if "teacher.hidden_states" in needs:
-            raise ValueError(f"the logit stages of {name!r} read no hidden states; `extraction` compares those itself")
         if isinstance(self.curriculum, Extraction):
             needs |= HiddenMSE.needs
         lacking = {need for need in needs if need.startswith("teacher.")} - self.teacher.provides
@@ -85,6 +85,8 @@ class Distillation:
                 f"{sorted(self.teacher.provides)}"
             )
         self.teacher.attach(head=self.head, accelerator=self.accelerator)
+        if "teacher.attentions" in needs:
+            self.teacher.give_attentions()
 
     def check_student(self, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase | None) -> None:
         """Refuse a student that cannot be compared with the teacher, and find the ids that both heads have.
@@ -100,6 +102,8 @@ class Distillation:
                 student_tokenizer=tokenizer,
                 teacher_tokenizer=self.teacher.tokenizer,
             )
+            terms = self.curriculum.teacher_terms(self._context(1))
+            self.features = self.reader.features = build_features(terms, config, self.teacher.config, self.accelerator)
         if isinstance(self.curriculum, Extraction):
             check_early_exit(self.accelerator)
             self._build_extractor(self.curriculum, config)
@@ -265,7 +269,9 @@ class Distillation:
             signals, logits = self.reader.hidden(student, inputs, stage.layers), None
         else:
             needs_teacher = any(term.objective.uses_teacher for term in terms)
-            signals, logits = self.reader.logits(student, inputs, stage=stage, needs_teacher=needs_teacher)
+            signals, logits = self.reader.logits(
+                student, inputs, stage=stage, needs_teacher=needs_teacher, terms=terms
+            )
         return self._add_up(terms, signals, step=step, scale=scale), logits
 
     def label_loss(self, logits: Tensor, inputs: Mapping[str, Any]) -> Tensor:
@@ -281,9 +287,9 @@ class Distillation:
             # What compares the passes with each other is in every pass's signals; it is computed once.
             chosen = signals[:1] if term.objective.compares_passes else signals
             temperature = term.temperature(progress)
-            values = [term.objective.values(one, temperature=temperature) for one in chosen]
+            values = [term.objective.values(self.reader.view(one, term), temperature=temperature) for one in chosen]
             divisor = self._denominators[term.objective.unit]
             part = scale * torch.stack([reduce_values(value, divisor) for value in values]).mean()
             loss = loss + term.weight_at(progress) * part
             self.log.add(f"objective/{term.name}", part)
-        return loss
+        return loss if signals[0].captured is None else loss + signals[0].zero()

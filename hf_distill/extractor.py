@@ -83,7 +83,7 @@ class Extractor(nn.Module):
             self.register_buffer(f"mean_{pair.key}", torch.zeros(self.dimensions))
             self.register_buffer(f"deviation_{pair.key}", torch.ones(self.dimensions))
             if readout:
-                self.readouts[pair.key] = _readout(student_width, self.dimensions, generator)
+                self.readouts[pair.key] = linear_map(student_width, self.dimensions, generator)
 
     @property
     def teacher_layers(self) -> list[int]:
@@ -162,8 +162,8 @@ class Extractor(nn.Module):
         self.calibrated = True
 
 
-def _readout(student_width: int, dimensions: int, generator: torch.Generator) -> nn.Linear:
-    """Return a linear map with PyTorch's usual first weights, drawn from `generator`."""
+def linear_map(student_width: int, dimensions: int, generator: torch.Generator) -> nn.Linear:
+    """Return a linear map with PyTorch's usual first weights, drawn from `generator`. Shapes: (N, S) -> (N, D)."""
     linear = nn.Linear(student_width, dimensions, device="meta").to_empty(device="cpu")
     bound = student_width**-0.5
     with torch.no_grad():

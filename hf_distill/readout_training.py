@@ -1,4 +1,4 @@
-"""Training of the extraction curriculum's read-outs beside the student, with transformers' Trainer.
+"""Training of an extraction's read-outs and of projectors beside the student, with transformers' Trainer.
 
 They are no part of the student: they have a parameter group of their own, are averaged over ranks, clipped together
 with the student, saved in checkpoints, and absent from what is exported.
@@ -30,18 +30,27 @@ LOOK_FOR_LABELS_IN = 256
 
 
 class ReadoutTraining(Trainer):
-    """A Trainer that has a `distillation` and trains its read-outs, where it has any."""
+    """A Trainer that has a `distillation` and trains its read-outs and projectors, where it has any."""
 
     distillation: Distillation
     _student_arguments: frozenset[str]
 
     def readout_parameters(self) -> list[torch.nn.Parameter]:
-        """Return the read-outs' parameters; none without an extraction."""
-        extractor = self.distillation.extractor
-        return list(extractor.parameters()) if extractor is not None else []
+        """Return the parameters of read-outs and projectors; mostly there are none."""
+        return [parameter for parameters, _ in self._readout_groups() for parameter in parameters]
+
+    def _readout_groups(self) -> list[tuple[list[torch.nn.Parameter], float]]:
+        """Return what is trained beside the student, each with its learning rate ÷ the student's."""
+        distillation, curriculum = self.distillation, self.distillation.curriculum
+        groups = []
+        if isinstance(curriculum, Extraction) and distillation.extractor is not None:
+            groups.append((list(distillation.extractor.parameters()), curriculum.readout_rate))
+        if distillation.features is not None:
+            groups.append((list(distillation.features.parameters()), 1.0))
+        return [group for group in groups if group[0]]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Create the Trainer's optimizer, with a parameter group for the read-outs.
+        """Create the Trainer's optimizer, with parameter groups for read-outs and projectors.
 
         Raises:
             ValueError: An optimizer was passed in, which knows nothing of the read-outs.
@@ -49,17 +58,15 @@ class ReadoutTraining(Trainer):
         self.find_layer_map()
         fresh = self.optimizer is None
         optimizer = super().create_optimizer(model)
-        parameters, curriculum = self.readout_parameters(), self.distillation.curriculum
-        if not parameters or not isinstance(curriculum, Extraction):
-            return optimizer
-        if fresh:
-            rate = self.args.learning_rate * curriculum.readout_rate
-            optimizer.add_param_group({"params": parameters, "lr": rate, "weight_decay": 0.0})
+        for parameters, rate in self._readout_groups() if fresh else []:
+            learning_rate = self.args.learning_rate * rate
+            optimizer.add_param_group({"params": parameters, "lr": learning_rate, "weight_decay": 0.0})
         known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        if not all(id(parameter) in known for parameter in parameters):
+        if not all(id(parameter) in known for parameter in self.readout_parameters()):
             raise ValueError(
-                "the optimizer passed to the trainer does not train the extraction's read-outs; choose it with "
-                "`optim` or `optimizer_cls_and_kwargs` instead of `optimizers`, or set `readout: false`"
+                "the optimizer passed to the trainer does not train the extraction's read-outs or projectors; choose "
+                "it with `optim` or `optimizer_cls_and_kwargs` instead of `optimizers`, or set `readout: false` "
+                "and `projector: none`"
             )
         return optimizer
 
@@ -156,8 +163,9 @@ class ReadoutTraining(Trainer):
 
     def save_readouts(self, folder: str | Path) -> None:
         """Write the read-outs into a checkpoint, where there are any."""
-        if self.distillation.extractor is not None:
-            self.distillation.extractor.save(folder)
+        for module in (self.distillation.extractor, self.distillation.features):
+            if module is not None:
+                module.save(folder)
 
     def load_readouts(self, folder: str | Path, layers: list[list[int]] | None = None) -> None:
         """Read the read-outs from a checkpoint, where there are any.
@@ -168,5 +176,6 @@ class ReadoutTraining(Trainer):
         """
         if layers is not None:
             self.distillation.use_layers(layers, unwrap_peft(self.model).config)
-        if self.distillation.extractor is not None:
-            self.distillation.extractor.load(folder)
+        for module in (self.distillation.extractor, self.distillation.features):
+            if module is not None:
+                module.load(folder)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from hf_distill.curricula import Stage
+from hf_distill.curricula import Stage, Term
 from hf_distill.extractor import Extractor, LayerPair
+from hf_distill.features import Features
+from hf_distill.layer_states import Captured
 from hf_distill.layers import attended_rows, layer_tap
 from hf_distill.loss_log import LossLog
+from hf_distill.reading import Reading, Wanted, read_model
 from hf_distill.signals import Head, Signals, select_rows, with_position_ids
 from hf_distill.teachers import TeacherSource
 
@@ -23,13 +26,22 @@ class Student(NamedTuple):
     inner: torch.nn.Module
     accepted: frozenset[str]
 
-    def forward(self, inputs: Mapping[str, Any]) -> Any:
+    def forward(self, inputs: Mapping[str, Any], **more: Any) -> Any:
         """Call the wrapper, so that DistributedDataParallel and its like do their part.
 
         Labels are left out: the model would compute a loss of its own to throw away.
         """
         return self.wrapper(
-            **{key: value for key, value in inputs.items() if key in self.accepted and key != "labels"}
+            **{key: value for key, value in inputs.items() if key in self.accepted and key != "labels"}, **more
+        )
+
+    def read(self, inputs: Mapping[str, Any], wanted: Wanted) -> Reading:
+        """Run one forward and keep what is wanted of it."""
+        return read_model(
+            lambda **more: self.forward(inputs, **more),
+            self.inner,
+            layers=wanted.student,
+            attentions=wanted.attentions,
         )
 
 
@@ -45,6 +57,7 @@ class SignalReader:
     Attributes:
         shared_width: Ids that both heads have, once student and teacher have been compared.
         extractor: Projections and read-outs of an extraction.
+        features: Layers that terms compare beside the logits; None where they compare logits only.
     """
 
     def __init__(self, *, head: Head, teacher: TeacherSource | None, log: LossLog, device: torch.device) -> None:
@@ -54,47 +67,65 @@ class SignalReader:
         self.device = device
         self.shared_width: int | None = None
         self.extractor: Extractor | None = None
+        self.features: Features | None = None
 
     def positioned(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the batch with position ids where the head reads from left to right."""
         return with_position_ids(dict(inputs)) if self.head == "causal_lm" else dict(inputs)
 
     def logits(
-        self, student: Student, inputs: Mapping[str, Any], *, stage: Stage, needs_teacher: bool
+        self,
+        student: Student,
+        inputs: Mapping[str, Any],
+        *,
+        stage: Stage,
+        needs_teacher: bool,
+        terms: Sequence[Term] = (),
     ) -> tuple[list[Signals], Tensor]:
         """Return the signals of each pass of the student, and the logits of the first.
 
-        The teacher runs once for all passes.
+        The teacher runs once for all passes. What `terms` compare beside the logits comes from the same forwards.
         """
-        batch = self.positioned(inputs)
-        passes = self._passes(student, batch, stage)
+        wanted = self.features.wanted(terms) if self.features is not None else Wanted()
+        batch, mask = self.positioned(inputs), inputs.get("attention_mask")
+        passes = self._passes(student, batch, stage, wanted)
         rows = select_rows(self.head, inputs)
-        teacher_rows = None
-        if needs_teacher and self.teacher is not None:
-            with self.log.teacher_timer(self.device):
-                teacher_rows = rows.of(self.teacher.logits(batch))
-        selected = [rows.of(logits) for logits in passes]
+        teacher = self._teacher_reading(batch, wanted) if needs_teacher else None
+        selected = [rows.of(one.logits) for one in passes]
         stacked = torch.stack(selected) if len(selected) > 1 else None
         signals = [
             Signals(
-                student_logits=one,
+                student_logits=logits,
                 labels=rows.labels_R,
-                teacher_logits=teacher_rows,
+                teacher_logits=rows.of(teacher.logits) if teacher is not None else None,
                 shared_width=self.shared_width,
                 student_passes=stacked,
+                captured=Captured(one, teacher, mask) if teacher is not None and wanted.anything else None,
             )
-            for one in selected
+            for one, logits in zip(passes, selected, strict=True)
         ]
-        return signals, passes[0]
+        return signals, passes[0].logits
 
-    def _passes(self, student: Student, batch: Mapping[str, Any], stage: Stage) -> list[Tensor]:
+    def view(self, signals: Signals, term: Term) -> Signals:
+        """Return the signals as a term compares them: with its own layers and projectors."""
+        return signals if self.features is None else self.features.view(signals, term)
+
+    def _teacher_reading(self, batch: Mapping[str, Any], wanted: Wanted) -> Reading | None:
+        if self.teacher is None:
+            return None
+        with self.log.teacher_timer(self.device):
+            if not wanted.anything:
+                return Reading(self.teacher.logits(batch), {})
+            return self.teacher.read(batch, layers=wanted.teacher, attentions=wanted.attentions)
+
+    def _passes(self, student: Student, batch: Mapping[str, Any], stage: Stage, wanted: Wanted) -> list[Reading]:
         if stage.pass_mode == "loop" or stage.passes == 1:
-            return [student.forward(batch).logits for _ in range(stage.passes)]
+            return [student.read(batch, wanted) for _ in range(stage.passes)]
         repeated = {
             key: value.repeat(stage.passes, *[1] * (value.dim() - 1)) if isinstance(value, Tensor) else value
             for key, value in batch.items()
         }
-        return list(student.forward(repeated).logits.chunk(stage.passes))
+        return student.read(repeated, wanted).chunk(stage.passes)
 
     def hidden(self, student: Student, inputs: Mapping[str, Any], pair: LayerPair) -> list[Signals]:
         """Return the hidden states of one pair of layers; nothing behind them is computed."""

@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from hf_distill.layer_states import AttentionRows, Captured, LayerStates
+
 IGNORE_INDEX = -100
 
 Head = Literal["classification", "regression", "masked_lm", "causal_lm"]
@@ -47,7 +49,10 @@ class Signals:
     Shapes: `student_logits` (R, Vs), `teacher_logits` (R, Vt), `labels` (R,) (classes or token ids) or (R,) /
     (R, outputs) for regression. `shared_width` ids are common to both heads. `student_passes`
     (K, R, Vs) the student's logits of all K passes. `student_hidden` and `teacher_hidden` (N, D), one row an attended
-    token. What a stage does not need is None.
+    token of an extraction's stage. What a stage does not need is None.
+
+    Objectives on layers read the forward of the logits too: `captured` is all that its terms look at, `layers` and
+    `attentions` are what one term compares.
     """
 
     student_logits: Tensor | None = None
@@ -57,6 +62,9 @@ class Signals:
     student_passes: Tensor | None = None
     student_hidden: Tensor | None = None
     teacher_hidden: Tensor | None = None
+    captured: Captured | None = None
+    layers: tuple[LayerStates, ...] = ()
+    attentions: tuple[AttentionRows, ...] = ()
 
     def pair(self) -> tuple[Tensor, Tensor]:
         """Return (student, teacher) logits over the ids that both heads have; no gradient reaches the teacher.
@@ -100,6 +108,49 @@ class Signals:
         if self.student_hidden is None or self.teacher_hidden is None:
             raise ValueError("this objective compares hidden states, but the stage reads none; use it in `extraction`")
         return self.student_hidden, self.teacher_hidden.detach()
+
+    def hidden_rows(self) -> list[tuple[Tensor, Tensor]]:
+        """Return (student, teacher) hidden states of attended tokens for each pair of layers; or as `hidden_pair`."""
+        return [pair.rows() for pair in self.layers] or [self.hidden_pair()]
+
+    def layer_states(self) -> tuple[LayerStates, ...]:
+        """Return the hidden states of each pair of layers, with their positions.
+
+        Raises:
+            ValueError: The stage reads none.
+        """
+        if not self.layers:
+            raise ValueError("this objective compares the layers of a whole forward, but the stage reads none")
+        return self.layers
+
+    def attention_rows(self) -> tuple[AttentionRows, ...]:
+        """Return the attentions of each pair of layers.
+
+        Raises:
+            ValueError: The stage reads none.
+        """
+        if not self.attentions:
+            raise ValueError("this objective compares attentions, but the stage reads none")
+        return self.attentions
+
+    def zero(self) -> Tensor:
+        """Return 0 that depends on the student's logits.
+
+        Where only layers are compared, DistributedDataParallel would wait for the gradients of what is behind them.
+
+        Raises:
+            ValueError: No logits.
+        """
+        if self.student_logits is None:
+            raise ValueError("this stage has no logits")
+        return self.student_logits[:0].sum()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the student's signals are."""
+        tensors = (self.student_logits, self.student_hidden, self.student_passes)
+        of_layers = (*(states.student_BTS for states in self.layers), *(rows.student_NAT for rows in self.attentions))
+        return next((tensor.device for tensor in (*tensors, *of_layers) if tensor is not None), torch.device("cpu"))
 
 
 def select_rows(head: Head, inputs: Mapping[str, Any]) -> Rows:

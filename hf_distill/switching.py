@@ -45,9 +45,9 @@ class CurriculumCallback(TrainerCallback):
         distillation = self.trainer.distillation
         assert distillation.plan is not None
         distillation.enter_stage(state.global_step)
-        if distillation.extractor is not None:
+        for parameter in self.trainer.readout_parameters():
             # The Trainer clears the gradients of the student only.
-            distillation.extractor.zero_grad()
+            parameter.grad = None
         if state.global_step in distillation.plan.switches:
             self._switch(args)
         self.trainer.distillation.log.step_begins()

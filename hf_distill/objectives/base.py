@@ -27,12 +27,15 @@ class Objective(ABC):
     Attributes:
         unit: What one value belongs to; it picks the denominator.
         heads: Heads on which the objective means something.
-        needs: What must be at hand: "labels", "teacher.logits".
+        needs: What must be at hand: "labels", "teacher.logits", "student.hidden_states", ...
+        partition_invariant: Whether the same examples give the same update however they are split into
+            micro-batches; not so where items are compared with the others of their micro-batch.
     """
 
     unit: ClassVar[Unit] = "label"
     heads: ClassVar[frozenset[Head]] = ALL_HEADS
     needs: ClassVar[frozenset[str]] = frozenset()
+    partition_invariant: ClassVar[bool] = True
 
     @abstractmethod
     def values(self, signals: Signals, *, temperature: float) -> Tensor:

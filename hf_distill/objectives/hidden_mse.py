@@ -2,45 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 from torch import Tensor
+from transformers import PreTrainedConfig
 
-from hf_distill.objectives.base import OBJECTIVES, Objective
-from hf_distill.reduction import Unit
+from hf_distill.objectives.base import OBJECTIVES
+from hf_distill.objectives.features import (
+    PROJECTOR_HELP,
+    FeatureObjective,
+    Projector,
+    check_equal_widths,
+    check_same_shape,
+)
 from hf_distill.signals import Signals, at_least_float32
 
 
 @OBJECTIVES.register("hidden_mse")
 @dataclass(frozen=True, kw_only=True)
-class HiddenMSE(Objective):
-    """Squared error of the student's (read-out) hidden state with the teacher's (projected) one, mean over dimensions.
+class HiddenMSE(FeatureObjective):
+    """(1/D) Σ_d (W·s + b − t)_d² of each attended position: the student's hidden state against the teacher's.
 
-    The unit is that of the target squared; standardised targets have unit deviation, so that 1 is what predicting
-    their mean gives.
+    With `projector: none` W is the identity. The unit is that of the teacher's states squared: look at the logged
+    part before choosing a weight. In the stages of `extraction` the two sides are the student's read-out and the
+    standardised random projection; standardised targets have unit deviation, so that 1 is what predicting their mean
+    gives.
 
-    Shapes: student and teacher hidden states (N, D) -> (N,), one value an attended token.
-    Source: curriculum extraction (arXiv 2503.17494), our instantiation.
+    Shapes: student and teacher hidden states (N, D) -> (N,), one value an attended token; mean over pairs of layers.
+    Raises: ValueError where widths differ and there is no projector.
+    Source: FitNets' hints (arXiv 1412.6550), TinyBERT's hidden term (arXiv 1909.10351); curriculum extraction (arXiv
+    2503.17494), our instantiation. Deviation: mean over layers and a bias in the projector, where TinyBERT sums over
+    layers and shares one map without bias among them; here each pair has its own.
     """
 
-    unit: ClassVar[Unit] = "token"
-    needs: ClassVar[frozenset[str]] = frozenset({"teacher.hidden_states"})
+    projector: Projector = field(default="none", metadata={"help": PROJECTOR_HELP})
 
-    def values(self, signals: Signals, *, temperature: float) -> Tensor:
+    @property
+    def projects(self) -> bool:
+        """Whether the student's states are mapped to the teacher's width."""
+        return self.projector == "linear"
+
+    def check_models(self, student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
+        """Refuse different widths without a projector."""
+        check_equal_widths(self, student, teacher)
+
+    def per_pair(self, signals: Signals) -> list[Tensor]:
         """Return the squared error of each position.
 
         Raises:
             ValueError: The shapes differ; they would be broadcast.
         """
-        student_ND, teacher_ND = signals.hidden_pair()
-        if student_ND.shape != teacher_ND.shape:
-            raise ValueError(
-                f"the student's hidden states have shape {tuple(student_ND.shape)} and the teacher's "
-                f"{tuple(teacher_ND.shape)}; project them to one width, and tokenize both inputs alike"
-            )
-        return (at_least_float32(student_ND) - at_least_float32(teacher_ND)).square().mean(-1)
+        return [_squared_error(student_ND, teacher_ND) for student_ND, teacher_ND in signals.hidden_rows()]
 
     def formula(self) -> str:
-        """Return the name."""
-        return "MSE(hidden)"
+        """Return the name with the layers."""
+        return self._text("MSE(hidden")
+
+
+def _squared_error(student_ND: Tensor, teacher_ND: Tensor) -> Tensor:
+    check_same_shape(student_ND, teacher_ND)
+    return (at_least_float32(student_ND) - at_least_float32(teacher_ND)).square().mean(-1)

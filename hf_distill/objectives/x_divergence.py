@@ -57,6 +57,7 @@ class XDivergenceSum(XDivergence):
     """
 
     unit: ClassVar[Unit] = "batch"
+    partition_invariant: ClassVar[bool] = False
 
     def values(self, signals: Signals, *, temperature: float) -> Tensor:
         """Return the sum over the rows of the micro-batch."""

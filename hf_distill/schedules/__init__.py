@@ -7,6 +7,7 @@ from hf_distill.schedules.constant import Constant
 from hf_distill.schedules.continuation import AnnealingTemperature, ContinuationWeight
 from hf_distill.schedules.cosine import Cosine
 from hf_distill.schedules.exponential import Exponential
+from hf_distill.schedules.geometric import Geometric
 from hf_distill.schedules.intra import IntraRamp
 from hf_distill.schedules.linear import Linear
 from hf_distill.schedules.piecewise import Piecewise
@@ -16,6 +17,7 @@ __all__ = [
     "AnnealingTemperature",
     "Constant",
     "ContinuationWeight",
+    "Geometric",
     "IntraRamp",
     "Cosine",
     "Exponential",

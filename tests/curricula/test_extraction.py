@@ -44,7 +44,7 @@ def test_hidden_stages_compare_hidden_states_and_the_last_one_logits():
     for stage in hidden:
         assert [type(term.objective) for term in stage.terms] == [HiddenMSE]
         assert stage.terms[0].weight_at(0.5) == 1.0
-        assert stage.needs == {"teacher.hidden_states"}
+        assert stage.needs == {"student.hidden_states", "teacher.hidden_states"}
     assert [term.name for term in final.terms] == ["forward_kl"]
     assert final.terms[0].temperature(0.5) == 3.0
 
