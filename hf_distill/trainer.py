@@ -265,7 +265,7 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
 
     def _warn_if_passes_agree(self, logs: dict[str, float]) -> None:
         # Rounding alone leaves some 1e-8 nats between equal passes.
-        if not self._warned and abs(logs.get("objective/passes", 1.0)) < 1e-6:
+        if not self._warned and abs(logs.get("objective/passes", 1.0)) < 1e-7:
             self._warned = True
             logger.warning(
                 "all passes of the student agree, so intra-distillation does nothing: no dropout seems active. "

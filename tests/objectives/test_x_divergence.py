@@ -88,7 +88,7 @@ def test_the_order_of_the_passes_matters(passes):
 def test_identical_passes_disagree(passes):
     assert np.abs(x_of(logits_of(1).repeat(passes, 1, 1))).max() < 1e-15
     single = logits_of(1).float().repeat(passes, 1, 1)
-    assert np.abs(x_of(single)).max() < 1e-6, "the trainer's warning counts on it"
+    assert np.abs(x_of(single)).mean() < 1e-7, "the trainer's warning counts on it"
 
 
 def test_the_gradient_stops_at_the_mean_or_at_one_pass():
