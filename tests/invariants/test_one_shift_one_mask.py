@@ -137,8 +137,12 @@ def test_a_sample_without_a_single_token_is_no_nan(tmp_path, head):
 @pytest.mark.parametrize("head", MASKABLE_HEADS)
 @pytest.mark.parametrize("curriculum", ["labels", "one_shot"])
 def test_a_fully_masked_window_is_zero_and_leaves_the_weights(tmp_path, head, curriculum):
-    batch = without_labels_of(default_collate(examples(head, count=4)), 0, 1, 2, 3)
-    window = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    batch = without_labels_of(default_collate(examples(head, count=8)), 0, 1, 2, 3)
+    window = {
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "train_sampling_strategy": "sequential",
+    }
     loss, update = one_step(tmp_path, head, batch, **window, **learning_from(curriculum, head))
     assert loss == 0.0
     assert update.abs().max().item() == 0.0
