@@ -111,7 +111,7 @@ def test_revisions_without_steps_keep_their_order(steps, expected):
 def test_one_revision_or_no_drop_is_no_transition():
     with pytest.raises(ValueError, match="1 revision given, but a drop needs at least 2"):
         transition_of(scores(0.7))
-    with pytest.raises(ValueError, match="fall"):
+    with pytest.raises(ValueError, match="no clear drop"):
         transition_of(scores(0.7, 0.7, 0.71))
 
 

@@ -30,9 +30,11 @@ from hf_distill.run_record import RunRecord
 TESTS = Path(__file__).resolve().parents[1]
 PLAIN_TRANSFORMERS = """
 import sys, json, transformers
-kind, folder = sys.argv[1:]
-model, info = getattr(transformers, kind).from_pretrained(folder, output_loading_info=True)
-print(json.dumps([type(model).__name__, sorted(map(str, info["missing_keys"])), "hf_distill" in sys.modules]))
+found = []
+for kind, folder in zip(sys.argv[1::2], sys.argv[2::2]):
+    model, info = getattr(transformers, kind).from_pretrained(folder, output_loading_info=True)
+    found.append([type(model).__name__, sorted(map(str, info["missing_keys"])), "hf_distill" in sys.modules])
+print(json.dumps(found))
 """
 
 
@@ -114,22 +116,19 @@ def test_no_pictures_are_drawn_where_none_are_wanted(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("task", "kind"), [("masked_lm", "AutoModelForMaskedLM"), ("causal_lm", "AutoModelForCausalLM")]
-)
-def test_students_of_text_recipes_load_without_hf_distill(tmp_path, task, kind):
-    recipe = text_recipe(tmp_path / "run", write_text(tmp_path / "text"), task)
-    run = run_recipe(recipe).runs[0]
-    folder = tmp_path / "run" / run.folder
-    arguments = [sys.executable, "-c", PLAIN_TRANSFORMERS, kind, str(folder)]
-    loaded = json.loads(subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=tmp_path).stdout)
-    name = {"masked_lm": "BertForMaskedLM", "causal_lm": "GPT2LMHeadModel"}[task]
-    assert loaded == [name, [], False]
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = {"masked_lm": AutoModelForMaskedLM, "causal_lm": AutoModelForCausalLM}[task].from_pretrained(folder)
-    logits = model(**tokenizer("the small student reads", return_tensors="pt")).logits
-    assert logits.shape[-1] == len(tokenizer)
-    assert logits.isfinite().all()
+def test_students_of_text_recipes_load_without_hf_distill(tmp_path):
+    text, arguments = write_text(tmp_path / "text"), []
+    for task, kind in (("masked_lm", AutoModelForMaskedLM), ("causal_lm", AutoModelForCausalLM)):
+        run = run_recipe(text_recipe(tmp_path / task, text, task)).runs[0]
+        folder = tmp_path / task / run.folder
+        arguments += [kind.__name__, str(folder)]
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        logits = kind.from_pretrained(folder)(**tokenizer("the small student reads", return_tensors="pt")).logits
+        assert logits.shape[-1] == len(tokenizer)
+        assert logits.isfinite().all()
+    command = [sys.executable, "-c", PLAIN_TRANSFORMERS, *arguments]
+    loaded = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout)
+    assert loaded == [["BertForMaskedLM", [], False], ["GPT2LMHeadModel", [], False]]
 
 
 def test_a_gpt2_student_of_parity_loads_with_plain_transformers(tmp_path):

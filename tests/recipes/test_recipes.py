@@ -1,0 +1,119 @@
+"""Every recipe is one that can be run: it reads, its parts build, and with tiny settings it runs from end to end."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_distill.curricula import CURRICULA
+from hf_distill.pipeline.cells import cells_of, task_of
+from hf_distill.pipeline.run import run_recipe
+from hf_distill.pipeline.training_arguments import training_arguments
+from hf_distill.recipe import Recipe, available_recipes
+
+NAMES = [info.name for info in available_recipes()]
+
+
+def on_the_hub(recipe: Recipe) -> list[str]:
+    """What a recipe takes from the Hub, which tests cannot reach."""
+    teacher = recipe.teacher
+    models = [
+        recipe.student.model,
+        *([teacher.train.model] if teacher is not None and teacher.train is not None else []),
+    ]
+    found = [model["pretrained"] for model in models if "pretrained" in model]
+    data = recipe.task.get("data")
+    found += [data["hub"]] if isinstance(data, dict) and "hub" in data else []
+    source = teacher.source if teacher is not None else None
+    return found + ([str(source)] if source is not None and not str(source).startswith("runs/") else [])
+
+
+def tiny(recipe: Recipe) -> list[str]:
+    """The overrides that make a recipe short: one seed, 24 steps, a teacher of 40 with checkpoints at 20 and 40."""
+    text = recipe.task["name"] in ("masked_lm", "causal_lm")  # which takes seconds to evaluate
+
+    def settings(path: str, training: dict[str, Any], steps: int) -> Iterator[tuple[str, Any]]:
+        wanted = {"max_steps": steps, "eval_steps": steps if text else steps // 2, "logging_steps": steps // 2}
+        # A rate that a trained teacher makes stable may be too high for what 40 steps leave.
+        wanted |= {"save_steps": steps // 2, "learning_rate": min(training["learning_rate"], 0.05)}
+        wanted |= {"per_device_train_batch_size": 8} if text else {}
+        yield from ((f"{path}.{key}", value) for key, value in wanted.items())
+        if training.get("warmup_steps", 0) > 2:
+            yield f"{path}.warmup_steps", 2
+
+    changes = dict(settings("training", recipe.training, 24))
+    changes |= {"seeds": recipe.seeds[:1], "report.enabled": False}
+    train = recipe.teacher.train if recipe.teacher is not None else None
+    if train is not None and train.training["max_steps"] > 40:
+        changes |= dict(settings("teacher.train.training", train.training, 40))
+        changes["teacher.train.stop_at"] = None
+    for label, curriculum in recipe.curricula().items():
+        path = f"compare.{label}" if recipe.compare is not None else "curriculum"
+        shorter = {"steps": 6, "interval": 8, "max_stage_steps": 8, "revision": 20, "revisions": [20]}
+        changes |= {f"{path}.{key}": value for key, value in shorter.items() if key in curriculum}
+        changes |= {f"{path}.training.max_steps": 24} if "max_steps" in curriculum.get("training", {}) else {}
+        if curriculum["name"] == "two_shot":
+            changes[f"{path}.revision"] = 20
+    return [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+
+
+def run_tiny(name: str) -> tuple[Recipe, Any]:
+    """Run a recipe with tiny settings in the current folder, after the one whose student is its teacher."""
+    recipe = Recipe.load(name)
+    source = recipe.teacher.source if recipe.teacher is not None else None
+    for other in NAMES if isinstance(source, str) else []:
+        if source.startswith(f"{Recipe.load(other).output_dir}/") and not Path(source).exists():
+            run_tiny(other)
+    short = Recipe.load(name, overrides=tiny(recipe))
+    return short, run_recipe(short)
+
+
+def test_there_are_recipes():
+    assert "parity/quickstart" in NAMES
+
+
+def test_no_two_recipes_share_a_name_or_a_folder():
+    recipes = [Recipe.load(name) for name in NAMES]
+    for values in ([recipe.name for recipe in recipes], [recipe.output_dir for recipe in recipes]):
+        assert len(set(values)) == len(values)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_reads_and_its_parts_build(name, tmp_path):
+    recipe = Recipe.load(name)
+    assert recipe.output_dir.startswith("runs/")
+    assert recipe.description
+    assert len(recipe.description) <= 120, "one line of `hf-distill recipes`"
+    assert recipe.paper
+    task_of(recipe)
+    for cell in cells_of(recipe):
+        CURRICULA.build(cell.curriculum, path=cell.label)
+        training_arguments(
+            cell.training, output_dir=tmp_path, curriculum=cell.curriculum, seed=cell.seed, path="training"
+        )
+    if recipe.teacher is not None and recipe.teacher.train is not None:
+        train = recipe.teacher.train
+        training_arguments(
+            train.training, output_dir=tmp_path, curriculum={"name": "labels"}, seed=train.seed, path="teacher"
+        )
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if not on_the_hub(Recipe.load(name))])
+def test_a_recipe_runs_from_end_to_end(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe, record = run_tiny(name)
+    assert len(record.runs) == len(recipe.curricula())
+    assert record.finished is not None
+    for run in record.runs:
+        assert run.final_metrics
+        assert all(value is not None and math.isfinite(value) for value in run.final_metrics.values())
+        assert (tmp_path / recipe.output_dir / run.folder / "model.safetensors").is_file()
+        assert (tmp_path / recipe.output_dir / run.folder / "README.md").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"], "everything lies under output_dir"
