@@ -91,13 +91,15 @@ class SignalReader:
         passes = self._passes(student, batch, stage, wanted)
         rows = select_rows(self.head, inputs)
         teacher = self._teacher_reading(batch, wanted) if needs_teacher else None
+        # Selected once: a copy for every pass would be of the size of the vocabulary.
+        teacher_rows = rows.of(teacher.logits) if teacher is not None else None
         selected = [rows.of(one.logits) for one in passes]
         stacked = torch.stack(selected) if len(selected) > 1 else None
         signals = [
             Signals(
                 student_logits=logits,
                 labels=rows.labels_R,
-                teacher_logits=rows.of(teacher.logits) if teacher is not None else None,
+                teacher_logits=teacher_rows,
                 shared_width=self.shared_width,
                 student_passes=stacked,
                 captured=Captured(one, teacher, mask) if teacher is not None and wanted.anything else None,
