@@ -51,7 +51,10 @@ def test_the_gradient_inside_the_margin_is_not_zero():
 
 
 def test_the_hinge_is_on_the_mean_of_the_batch_instead_of_each_row():
-    far, near = values_of(MarginMSE(margin=2.0), 1.0)[1:].mean().item(), values_of(MarginMSE(margin=2.0), 1.0)[0].item()
+    far, near = (
+        values_of(MarginMSE(margin=2.0), 1.0)[1:].mean().item(),
+        values_of(MarginMSE(margin=2.0), 1.0)[0].item(),
+    )
     assert near == 0.0
     assert far > 0.0
 
