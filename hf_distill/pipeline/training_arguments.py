@@ -18,6 +18,8 @@ QUIET_DEFAULTS: dict[str, Any] = {
     "logging_steps": 50,
     "save_total_limit": 2,
     "disable_tqdm": False,
+    # The filter logs 0 for a loss that is not finite; a run that has diverged should look like one.
+    "logging_nan_inf_filter": False,
 }
 AT_LEAST_ONE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 

@@ -149,6 +149,18 @@ def test_a_gpt2_student_of_parity_loads_with_plain_transformers(tmp_path):
     assert not info["unexpected_keys"]
 
 
+def test_a_run_that_diverges_looks_like_one(tmp_path):
+    """The Trainer's default would log a loss of 0."""
+    wild = {**SGD, "learning_rate": 1e30, "max_steps": 40, "save_steps": 40}
+    record = run_recipe(untaught(tmp_path, training=wild, report={"enabled": True}))
+    (kept,) = RunRecord.load(tmp_path).runs
+    assert kept.training_log[-1]["loss"] is None
+    assert kept.final_metrics["loss"] is None
+    assert kept.final_metrics["accuracy"] < 0.7
+    assert len(record.runs[0].history) == 2
+    assert (tmp_path / "report.html").is_file()
+
+
 # ---- running it again ----
 
 
