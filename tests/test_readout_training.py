@@ -355,7 +355,8 @@ def test_an_optimizer_that_does_not_know_the_read_outs_is_refused(tmp_path):
     model = tiny_model("masked_lm", seed=1)
     trainer = trainer_of(tmp_path, model=model)
     trainer.optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(ValueError, match="does not train the extraction's read-outs or projectors; choose it with `optim`"):
+    refusal = "does not train the extraction's read-outs or projectors; choose it with `optim`"
+    with pytest.raises(ValueError, match=refusal):
         trainer.train()
 
 

@@ -179,3 +179,33 @@ def test_given_positions_are_kept():
 )
 def test_losses_are_not_computed_in_half_precision(given_dtype, expected):
     assert at_least_float32(torch.zeros(2, dtype=given_dtype)).dtype == expected
+
+
+# ---- layers ----
+
+
+def test_rows_of_layers_come_before_those_of_an_extraction():
+    from hf_distill.layer_states import LayerStates
+
+    pair = LayerStates.of(torch.ones(1, 2, 3), torch.ones(1, 2, 4), torch.tensor([[1, 0]]))
+    extraction = {"student_hidden": torch.zeros(5, 3), "teacher_hidden": torch.zeros(5, 4)}
+    rows = Signals(layers=(pair, pair), **extraction).hidden_rows()
+    assert [tuple(side.shape) for side in rows[1]] == [(1, 3), (1, 4)]
+    assert len(rows) == 2
+    extracted = Signals(**extraction).hidden_rows()
+    assert [side.shape[0] for side in extracted[0]] == [5, 5]
+
+
+def test_zero_reaches_every_logit_even_where_they_are_infinite():
+    logits = torch.full((2, 3), float("inf"), requires_grad=True)
+    zero = Signals(student_logits=logits).zero()
+    zero.backward()
+    assert zero.item() == 0.0
+    assert logits.grad.tolist() == [[0.0] * 3] * 2
+    with pytest.raises(ValueError, match="this stage has no logits"):
+        Signals().zero()
+
+
+def test_a_signal_is_where_the_student_is():
+    assert Signals(student_hidden=torch.zeros(1, 2, device="meta")).device == torch.device("meta")
+    assert Signals().device == torch.device("cpu")

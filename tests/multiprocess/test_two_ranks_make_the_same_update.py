@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from builders import HEADS
-from two_ranks import updates
+from two_ranks import CURRICULA, updates
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -39,7 +39,7 @@ def test_the_launch_really_had_two_ranks(both):
 @pytest.mark.multiprocess
 @pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("curriculum", ["labels", "one_shot"])
+@pytest.mark.parametrize("curriculum", CURRICULA)
 def test_two_ranks_make_the_update_and_log_the_loss_of_one(both, head, curriculum):
     single, double = (found[f"{head}/{curriculum}"] for found in both)
     assert single.norm() > 1e-4
