@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from builders import distill_trainer, flat_weights, save_teacher_run, tiny_model
+from transformers import TrainingArguments
 
 from hf_distill import TeacherSequence
 from hf_distill.objectives import OBJECTIVES, FeatureObjective
@@ -21,6 +23,9 @@ FIELDS = {
     "relation_kl": {"relation_heads": 4},
 }
 NAMES = [name for name in OBJECTIVES if issubclass(OBJECTIVES.get(name), FeatureObjective)]
+# transformers renamed it within version 5.
+ARGUMENTS = {field.name for field in dataclasses.fields(TrainingArguments)}
+CHECKPOINTING = "activation_checkpointing" if "activation_checkpointing" in ARGUMENTS else "gradient_checkpointing"
 BY_NATURE = "compares the examples of a micro-batch with each other, so that how a batch is split matters"
 SPLIT_CASES = [
     pytest.param(name, marks=[] if OBJECTIVES.get(name).partition_invariant else pytest.mark.skip(BY_NATURE))
@@ -177,7 +182,7 @@ def test_activation_checkpointing_keeps_the_gradient_of_layers(tmp_path, head):
     updates = []
     for checkpointing in (False, True):
         trainer = trainer_of(
-            tmp_path / str(checkpointing), head, ALL[1:3], learning_rate=0.01, activation_checkpointing=checkpointing
+            tmp_path / str(checkpointing), head, ALL[1:3], learning_rate=0.01, **{CHECKPOINTING: checkpointing}
         )
         before = everything_trained(trainer)
         trainer.train()
