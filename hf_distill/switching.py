@@ -75,11 +75,18 @@ class CurriculumCallback(TrainerCallback):
         if plan is None or not self.trainer.is_in_train:
             return
         points = held_out_points(state.log_history)
+        if self._more_to_come(points[-1]):
+            return
         plan.observe(points, step)
         # Nothing starts from the best of the last stage, and a run that goes back to an earlier one still needs its.
         has_next = plan.index_at(max(step - 1, 0)) < len(plan.stages) - 1
         if has_next and self._best_step(points, step) == step and args.should_save:
             save_stage_best(self.trainer.model, args.output_dir, step=step)
+
+    def _more_to_come(self, point: Mapping[str, float]) -> bool:
+        """Return whether other evaluation data sets of this step are still to be evaluated."""
+        data = self.trainer.eval_dataset
+        return isinstance(data, dict) and not all(any(key.startswith(f"{name}_") for key in point) for name in data)
 
     def _best_step(self, points: Sequence[Mapping[str, float]], step: int) -> int | None:
         """Return the step of the best student of the stage that ended or was evaluated at `step`."""
@@ -120,13 +127,16 @@ def check_stages_are_evaluated(args: TrainingArguments, state: TrainerState, pla
 
 
 def held_out_points(log_history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
-    """Return the evaluations of a trainer's log: step and metrics without the `eval_` prefix."""
-    points = []
+    """Return the evaluations of a trainer's log: step and metrics without the `eval_` prefix, one point a step.
+
+    Several evaluation data sets are one point; their metrics carry their names.
+    """
+    points: dict[float, dict[str, float]] = {}
     for entry in log_history:
         metrics = {key.removeprefix("eval_"): value for key, value in entry.items() if key.startswith("eval_")}
         if metrics:
-            points.append({"step": entry["step"], **metrics})
-    return points
+            points.setdefault(entry["step"], {"step": entry["step"]}).update(metrics)
+    return list(points.values())
 
 
 def reset_optimizer(optimizer: torch.optim.Optimizer) -> None:

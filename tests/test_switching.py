@@ -9,6 +9,7 @@ from transformers import TrainerCallback, get_scheduler
 
 from hf_distill.curricula import Plan, Stage
 from hf_distill.switching import held_out_points, reset_optimizer, restarting_schedule
+from hf_distill.teachers import TeacherSequence
 
 
 def plan_of(*switches: int, rule=None) -> Plan:
@@ -187,3 +188,34 @@ def test_an_evaluation_outside_training_moves_no_stage(tmp_path):
     plan.switches.clear()
     trainer.evaluate()
     assert plan.switches == []
+
+
+def test_several_held_out_sets_are_one_point_and_the_rule_waits_for_all_of_them(tmp_path):
+    teacher = TeacherSequence(save_teacher_run(tmp_path / "teacher"))
+    trainer = distill_trainer(
+        tmp_path / "run",
+        teacher=teacher,
+        eval_dataset={"near": examples("classification", seed=3), "far": examples("classification", seed=4)},
+        curriculum={"name": "adaptive", "metric": "near_loss", "level": 100.0, "greater_is_better": False},
+        eval_strategy="steps",
+        eval_steps=1,
+        max_steps=4,
+    )
+    trainer.train()
+    points = held_out_points(trainer.state.log_history)
+    assert [point["step"] for point in points] == [1, 2, 3, 4]
+    assert all({"near_loss", "far_loss"} <= set(point) for point in points)
+    assert trainer.distillation.plan.switches == [1, 2]
+
+
+def test_a_metric_that_no_held_out_set_has_is_an_error_and_not_a_run_that_never_switches(tmp_path):
+    trainer = distill_trainer(
+        tmp_path / "run",
+        teacher=TeacherSequence(save_teacher_run(tmp_path / "teacher")),
+        eval_dataset={"near": examples("classification", seed=3)},
+        curriculum={"name": "adaptive", "metric": "loss", "level": 100.0, "greater_is_better": False},
+        eval_strategy="steps",
+        eval_steps=1,
+    )
+    with pytest.raises(ValueError, match="no held-out metric 'loss'.*near_loss"):
+        trainer.train()
