@@ -217,5 +217,5 @@ def test_a_metric_that_no_held_out_set_has_is_an_error_and_not_a_run_that_never_
         eval_strategy="steps",
         eval_steps=1,
     )
-    with pytest.raises(ValueError, match="no held-out metric 'loss'.*near_loss"):
+    with pytest.raises(ValueError, match=r"no held-out metric 'loss'.*near_loss"):
         trainer.train()

@@ -48,12 +48,14 @@ def test_the_teacher_is_amplified_where_epochs_and_steps_do_not_divide():
     assert found == sorted(found)
 
 
-@pytest.mark.parametrize(("max_steps", "length", "tau_max"), [(90, 70, 7), (18, 14, 7), (600, 400, 10), (300, 200, 20)])
+@pytest.mark.parametrize(
+    ("max_steps", "length", "tau_max"), [(90, 70, 7), (18, 14, 7), (600, 400, 10), (300, 200, 20)]
+)
 def test_a_value_of_phi_lasts_a_step_longer_than_another(max_steps, length, tau_max):
     """A border that falls on a step must not be moved by rounding in step / max_steps."""
     schedule = AnnealingTemperature(steps=tau_max, end=length / max_steps)
     counted = Counter(round(tau_max / schedule(step / max_steps)) for step in range(length))
-    assert counted == {level: length // tau_max for level in range(1, tau_max + 1)}
+    assert counted == dict.fromkeys(range(1, tau_max + 1), length // tau_max)
 
 
 def test_phi_moves_outside_its_window():
@@ -64,7 +66,7 @@ def test_phi_moves_outside_its_window():
 
 @pytest.mark.parametrize(("steps", "epochs"), [(0, None), (10, 9)])
 def test_fewer_epochs_than_values_divide_by_zero(steps, epochs):
-    with pytest.raises(ValueError, match="1 ≤ steps ≤ epochs.*every value of the temperature lasts at least one epoch"):
+    with pytest.raises(ValueError, match=r"1 ≤ steps ≤ epochs.*every value of the temperature lasts at least one"):
         AnnealingTemperature(steps=steps, epochs=epochs)
 
 
