@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from hf_distill.config import ProgressiveDistillConfig
@@ -26,6 +28,7 @@ def check_before_training(recipe: Recipe, task: Task, workspace: Workspace, cell
     Raises:
         ValueError: A curriculum, model, data set, teacher or training argument that cannot work.
     """
+    refuse_pushes_over_one_another(cells)
     for cell in cells:
         CURRICULA.build(cell.curriculum, path=f"compare.{cell.label}" if recipe.compare else "curriculum")
     teacher: TeacherSource | None = None
@@ -35,6 +38,22 @@ def check_before_training(recipe: Recipe, task: Task, workspace: Workspace, cell
     # Which revision `auto` is, the scores will tell; any but the final one has the place in the plan.
     chosen = teacher.revisions[0].name if teacher is not None and len(teacher.revisions) > 1 else None
     check_plans(recipe, task, teacher, workspace, cells, chosen=chosen)
+
+
+def refuse_pushes_over_one_another(cells: Sequence[Cell]) -> None:
+    """Refuse to push several students to one repository, where the last would replace all others.
+
+    Raises:
+        ValueError: Two students have one `hub_model_id`.
+    """
+    wanted = [cell.training.get("hub_model_id") for cell in cells if cell.training.get("push_to_hub")]
+    repeated = {repository for repository in wanted if repository is not None and wanted.count(repository) > 1}
+    if repeated:
+        raise ValueError(
+            f"training.hub_model_id: {wanted.count(next(iter(repeated)))} students would be pushed to "
+            f"{sorted(repeated)[0]!r}, one over another; leave push_to_hub out and push the one you choose with "
+            "`hf-distill push`"
+        )
 
 
 def check_plans(

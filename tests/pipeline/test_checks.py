@@ -7,8 +7,14 @@ import pytest
 from builders import distill_config, distill_trainer, examples
 from tiny_recipes import SGD, parity_mapping
 
-from hf_distill.pipeline.cells import cells_of, task_of
-from hf_distill.pipeline.checks import check_before_training, check_plans, planned_steps, promised_revisions
+from hf_distill.pipeline.cells import Cell, cells_of, task_of
+from hf_distill.pipeline.checks import (
+    check_before_training,
+    check_plans,
+    planned_steps,
+    promised_revisions,
+    refuse_pushes_over_one_another,
+)
 from hf_distill.pipeline.teacher import open_teacher, train_teacher
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
@@ -151,3 +157,12 @@ def test_planned_steps_are_those_that_training_takes(tmp_path, batch, accumulati
     trainer.train()
     assert trainer.state.global_step == steps
     assert planned_steps(distill_trainer(tmp_path, max_steps=4)) == 4
+
+
+def test_students_that_would_be_pushed_over_one_another_are_refused(tmp_path):
+    training = {"push_to_hub": True, "hub_model_id": "org/student"}
+    cells = [Cell(label, {"name": label}, training, 0) for label in ("labels", "one_shot")]
+    with pytest.raises(ValueError, match=r"2 students would be pushed to 'org/student'.*hf-distill push"):
+        refuse_pushes_over_one_another(cells)
+    refuse_pushes_over_one_another(cells[:1])
+    refuse_pushes_over_one_another([Cell("labels", {"name": "labels"}, {}, seed) for seed in (0, 1)])
