@@ -49,7 +49,8 @@ def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool
     Raises:
         ValueError: The recipe cannot be run, said before any training where that is possible.
     """
-    state = PartialState()
+    # Without `cpu`, processes on a machine without an accelerator do not know of each other before the first Trainer.
+    state = PartialState(cpu=bool(recipe.training.get("use_cpu")) or not torch.accelerator.is_available())
     workspace = Workspace(Path(recipe.output_dir))
     task = task_of(recipe)
     cells = cells_of(recipe)

@@ -41,7 +41,9 @@ def training_arguments(
     """
     known = {field.name: field for field in dataclasses.fields(ProgressiveDistillConfig) if field.init}
     check_known_keys(training, known, path=path)
-    values = {**QUIET_DEFAULTS, "dataloader_pin_memory": torch.accelerator.is_available()}
+    # Without `use_cpu`, two processes on a machine without an accelerator would silently be two runs of one.
+    accelerated = torch.accelerator.is_available()
+    values = {**QUIET_DEFAULTS, "use_cpu": not accelerated, "dataloader_pin_memory": accelerated}
     hints = typing.get_type_hints(ProgressiveDistillConfig)
     values |= {key: _typed(key, value, hints[key], path=f"{path}.{key}") for key, value in training.items()}
     values.update(output_dir=str(output_dir), curriculum=dict(curriculum), seed=seed, data_seed=seed)
