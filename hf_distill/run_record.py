@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_distill.atomic import atomic_write_json, json_ready
+from hf_distill.redaction import without_secrets
 from hf_distill.strict_dataclass import from_mapping
 from hf_distill.wording import given
 
@@ -27,10 +28,6 @@ Metrics = Mapping[str, int | float | None]
 """Numbers by name; None where a number was not finite."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|sha256:[0-9a-f]{8,64}")
-_SECRETS = (
-    (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), "hf_***"),
-    (re.compile(r"(?<=://)[^/@\s]+@"), "***@"),
-)
 
 
 @dataclass(kw_only=True)
@@ -115,7 +112,8 @@ class RunRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as `save` writes it: JSON types only, access tokens blanked."""
-        return _without_secrets(_plain(self, ""))
+        # The command line and a repository's address are where tokens slip in; records are published with the model.
+        return without_secrets(_plain(self, ""))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the record atomically.
@@ -238,14 +236,3 @@ def _without_dataclasses(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_dataclasses(item) for item in value]
     return value
-
-
-def _without_secrets(value: Any) -> Any:
-    # The command line and a repository's address are where tokens slip in; records are published with the model.
-    if isinstance(value, str):
-        for pattern, blank in _SECRETS:
-            value = pattern.sub(blank, value)
-        return value
-    if isinstance(value, dict):
-        return {key: _without_secrets(item) for key, item in value.items()}
-    return [_without_secrets(item) for item in value] if isinstance(value, list) else value

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hf_distill.redaction import BLANK
 from hf_distill.run_record import RevisionRecord, RunRecord, StageRecord, StudentRun, first_step_at_level
 from hf_distill.strict_dataclass import from_mapping
 
@@ -114,7 +115,25 @@ def test_access_tokens_do_not_reach_the_file(tmp_path: Path) -> None:
     )
     text = record.save(tmp_path).read_text(encoding="utf-8")
     assert "aB3aB3" not in text
-    assert "training.hub_token=hf_***" in text and "https://***@host/org/teacher" in text and "hf_distill" in text
+    assert "training.hub_token=***" in text and "https://***@host/org/teacher" in text and "hf_distill" in text
+
+
+def test_a_token_that_does_not_look_like_one_does_not_reach_the_file(tmp_path: Path) -> None:
+    record = run_record(
+        command=["hf-distill", "run", "x", "--hub-token", "opaque-1", "-s", "training.hub_token=opaque-2"],
+        recipe={"output_dir": "runs/x", "training": {"hub_token": "opaque-3"}, "description": "Bearer opaque-4"},
+    )
+    file = record.save(tmp_path)
+    assert "opaque" not in file.read_text(encoding="utf-8")
+    assert RunRecord.load(file).command == [
+        "hf-distill",
+        "run",
+        "x",
+        "--hub-token",
+        BLANK,
+        "-s",
+        f"training.hub_token={BLANK}",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from hf_distill.atomic import atomic_write_text
 from hf_distill.hub.card_data import student_card_data
 from hf_distill.hub.card_text import student_card_text
-from hf_distill.hub.redaction import without_local_paths, without_secrets
+from hf_distill.redaction import without_local_paths, without_secrets
 from hf_distill.report.tables import markdown_text
 from hf_distill.run_record import RunRecord, StudentRun
 from hf_distill.strict_dataclass import from_mapping

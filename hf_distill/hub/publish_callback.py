@@ -15,8 +15,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from hf_distill.hub.hub_writer import HubWriter
 from hf_distill.hub.publish import Kind, Published, put_final, put_revision, snapshot_of
 from hf_distill.hub.publishable import model_files
-from hf_distill.hub.redaction import without_secrets
 from hf_distill.hub.teacher_card import held_out_metrics
+from hf_distill.redaction import without_secrets
 from hf_distill.teachers.checkpoint_files import TRAINER_STATE, checkpoints_in
 from hf_distill.teachers.retry import Backoff
 

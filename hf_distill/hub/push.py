@@ -14,7 +14,7 @@ from hf_distill.hub.card import student_card
 from hf_distill.hub.card_data import base_models
 from hf_distill.hub.hub_writer import HubWriter, Written
 from hf_distill.hub.publishable import is_model_file, model_files
-from hf_distill.hub.redaction import without_local_paths, without_secrets
+from hf_distill.redaction import without_local_paths, without_secrets
 from hf_distill.report import wording
 from hf_distill.run_record import FILE_NAME, RunRecord, StudentRun
 

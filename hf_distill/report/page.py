@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hf_distill.analysis.drawing import series_colour
 from hf_distill.atomic import atomic_write_text
-from hf_distill.hub.redaction import without_secrets
+from hf_distill.redaction import without_secrets
 from hf_distill.report import wording
 from hf_distill.report.costs import costs_info, plot_costs
 from hf_distill.report.curves import learning_curves_info, plot_learning_curves, runs_by_curriculum

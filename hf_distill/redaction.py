@@ -14,7 +14,7 @@ _SECRET_KEY = rf"(?:{_SPECIAL}token|password|passwd|secret|api_?key|private_?key
 _SECRET_NAME = re.compile(rf"(?:^|[_.-]){_SECRET_KEY}$", re.IGNORECASE)
 _SECRET_ARGUMENT = re.compile(rf"(?i)((?:^|[_.\s-]){_SECRET_KEY}\s*[=:]\s*)(\S+)")
 _SECRET_VALUES = (
-    re.compile(r"\bhf_(?!distill)[A-Za-z0-9]{8,}"),
+    re.compile(r"\bhf_[A-Za-z0-9]{16,}"),
     re.compile(r"(?<=://)[^/@\s]+(?=@)"),
     re.compile(r"(?i)(?<=\bbearer )\S+"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hf_distill.hub.redaction import BLANK, without_local_paths, without_secrets
+from hf_distill.redaction import BLANK, without_local_paths, without_secrets
 
 TOKEN = "hf_" + "AbCdEfGh" * 4
 
@@ -25,6 +25,7 @@ TOKEN = "hf_" + "AbCdEfGh" * 4
         ("Authorization: Bearer abc.def", f"Authorization: Bearer {BLANK}"),
         ({"hub_token": None}, {"hub_token": None}),
         ("hf_distill runs hf-distill", "hf_distill runs hf-distill"),
+        ("runs/hf_checkpoints/step-5", "runs/hf_checkpoints/step-5"),
         ("max_tokens=5", "max_tokens=5"),
         ({"pad_token": "[PAD]"}, {"pad_token": "[PAD]"}),
         ("eos_token=</s>", "eos_token=</s>"),
