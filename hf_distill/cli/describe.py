@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 def check_recipe(recipe: Recipe) -> None:
     """Build everything a recipe needs without training, and show what it would run."""
     from hf_distill.pipeline.cells import cells_of, task_of
-    from hf_distill.pipeline.checks import check_before_training
+    from hf_distill.pipeline.checks import check_before_training, check_keys
     from hf_distill.pipeline.workspace import Workspace
 
-    cells = cells_of(recipe)
+    task, cells = task_of(recipe), cells_of(recipe)
+    check_keys(recipe)
     Workspace(Path(recipe.output_dir)).claim(recipe, write=False)
     with tempfile.TemporaryDirectory() as scratch:
-        check_before_training(recipe, task_of(recipe), Workspace(Path(scratch)), cells)
+        check_before_training(recipe, task, Workspace(Path(scratch)), cells)
     table = Table("student", "seed", "curriculum", box=None, pad_edge=False)
     for cell in cells:
         table.add_row(cell.label, str(cell.seed), ", ".join(f"{k}={v}" for k, v in cell.curriculum.items()))

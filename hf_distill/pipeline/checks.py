@@ -10,6 +10,7 @@ from hf_distill.config import ProgressiveDistillConfig
 from hf_distill.curricula import CURRICULA
 from hf_distill.pipeline.cells import Cell, build_trainer
 from hf_distill.pipeline.teacher import open_teacher, teacher_trainer
+from hf_distill.pipeline.training_arguments import checked_training
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
 from hf_distill.switching import restarting_schedule
@@ -19,8 +20,25 @@ from hf_distill.teachers.revisions import Revision
 from hf_distill.trainer import ProgressiveDistillTrainer
 
 
+def check_keys(recipe: Recipe) -> None:
+    """Check every curriculum and training block of a recipe, for which no model, data or folder is needed.
+
+    It comes before the folder is claimed: a typo would make the recipe another one than the folder holds.
+
+    Raises:
+        ValueError: An unknown key, or a value of the wrong type or range.
+    """
+    checked_training(recipe.training, path="training")
+    for label, spec in recipe.curricula().items():
+        path, curriculum = f"compare.{label}" if recipe.compare else "curriculum", dict(spec)
+        checked_training(curriculum.pop("training", {}), path=f"{path}.training")
+        CURRICULA.build(curriculum, path=path)
+    if recipe.teacher is not None and recipe.teacher.train is not None:
+        checked_training(recipe.teacher.train.training, path="teacher.train.training")
+
+
 def check_before_training(recipe: Recipe, task: Task, workspace: Workspace, cells: list[Cell]) -> None:
-    """Build every model, data set and curriculum of a recipe and lay out its stages, as far as they are known.
+    """Build every model and data set of a recipe and lay out its stages, as far as they are known.
 
     For a teacher that the recipe trains first, its untrained model stands in, with the checkpoints that its training
     arguments promise.
@@ -28,9 +46,8 @@ def check_before_training(recipe: Recipe, task: Task, workspace: Workspace, cell
     Raises:
         ValueError: A curriculum, model, data set, teacher or training argument that cannot work.
     """
+    check_keys(recipe)
     refuse_pushes_over_one_another(cells)
-    for cell in cells:
-        CURRICULA.build(cell.curriculum, path=f"compare.{cell.label}" if recipe.compare else "curriculum")
     teacher: TeacherSource | None = None
     if recipe.teacher is not None:
         trained = recipe.teacher.train is not None

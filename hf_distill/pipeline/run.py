@@ -16,7 +16,7 @@ from hf_distill.analysis.latency import first_example, latency_info
 from hf_distill.analysis.revision_scores import transition_of
 from hf_distill.hub.card import save_student_card
 from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, task_of
-from hf_distill.pipeline.checks import check_before_training, check_plans
+from hf_distill.pipeline.checks import check_before_training, check_keys, check_plans
 from hf_distill.pipeline.student import finished_run, train_student
 from hf_distill.pipeline.teacher import open_teacher, scores_of, train_teacher
 from hf_distill.pipeline.workspace import Workspace
@@ -54,6 +54,7 @@ def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool
     workspace = Workspace(Path(recipe.output_dir))
     task = task_of(recipe)
     cells = cells_of(recipe)
+    check_keys(recipe)
     # The others look when the recipe is there; a half-written file would be a foreign one.
     with state.main_process_first():
         continued = workspace.claim(recipe, write=state.is_main_process)

@@ -9,6 +9,7 @@ from typing import Any
 from hf_distill.analysis.checkpoint_selection import plot_transition
 from hf_distill.analysis.revision_scores import transition_of
 from hf_distill.pipeline.cells import build_trainer, cells_of, task_of
+from hf_distill.pipeline.checks import check_keys
 from hf_distill.pipeline.teacher import open_teacher, scores_of, train_teacher
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
@@ -40,6 +41,7 @@ def score_teacher(recipe: Recipe) -> TeacherScores:
     if recipe.teacher is None:
         raise ValueError("this recipe has no teacher to score; give it `teacher.source` or `teacher.train`")
     task, workspace, cells = task_of(recipe), Workspace(Path(recipe.output_dir)), cells_of(recipe)
+    check_keys(recipe)
     workspace.claim(recipe, write=True)
     if recipe.teacher.train is not None:
         train_teacher(recipe, task, workspace)

@@ -39,18 +39,31 @@ def training_arguments(
     Raises:
         ValueError: An unknown key, a wrong type, or a value that TrainingArguments refuses.
     """
-    known = {field.name: field for field in dataclasses.fields(ProgressiveDistillConfig) if field.init}
-    check_known_keys(training, known, path=path)
     # Without `use_cpu`, two processes on a machine without an accelerator would silently be two runs of one.
     accelerated = torch.accelerator.is_available()
     values = {**QUIET_DEFAULTS, "use_cpu": not accelerated, "dataloader_pin_memory": accelerated}
-    hints = typing.get_type_hints(ProgressiveDistillConfig)
-    values |= {key: _typed(key, value, hints[key], path=f"{path}.{key}") for key, value in training.items()}
+    values |= checked_training(training, path=path)
     values.update(output_dir=str(output_dir), curriculum=dict(curriculum), seed=seed, data_seed=seed)
     try:
         return ProgressiveDistillConfig(**values)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def checked_training(training: Mapping[str, Any], *, path: str) -> dict[str, Any]:
+    """Return a training block with its values as `ProgressiveDistillConfig` wants them, without building one.
+
+    Args:
+        training: Keys of `ProgressiveDistillConfig`.
+        path: Where the block stands in the recipe, for error messages.
+
+    Raises:
+        ValueError: An unknown key, or a value of the wrong type or range.
+    """
+    known = [field.name for field in dataclasses.fields(ProgressiveDistillConfig) if field.init]
+    check_known_keys(training, known, path=path)
+    hints = typing.get_type_hints(ProgressiveDistillConfig)
+    return {key: _typed(key, value, hints[key], path=f"{path}.{key}") for key, value in training.items()}
 
 
 def _typed(key: str, value: Any, kind: Any, *, path: str) -> Any:

@@ -95,6 +95,34 @@ def test_mistakes_are_told_by_both_and_cost_nothing(hf_distill, recipe, tmp_path
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("training.max_stepz=3", r"training\.max_stepz: unknown key\. Did you mean `max_steps`"),
+        ("compare.two_shot.stepz=3", r"compare\.two_shot\.stepz: unknown key\. Did you mean `steps`"),
+        (
+            "compare.two_shot.training={max_stepz: 3}",
+            r"compare\.two_shot\.training\.max_stepz: unknown key\. Did you mean `max_steps`",
+        ),
+        ("teacher.train.training.max_stepz=3", r"teacher\.train\.training\.max_stepz: unknown key"),
+        ("task.kk=3", r"task\.kk: unknown key"),
+        ("training.learning_rate=fast", r"training\.learning_rate: expected float"),
+    ],
+)
+@pytest.mark.parametrize("command", [["run", "--check"], ["run"], ["teachers", "score"]], ids=" ".join)
+def test_a_typo_is_not_told_as_another_recipe_where_the_folder_holds_a_run(
+    hf_distill, recipe, tmp_path, override, said, command
+):
+    trained = tmp_path / "unused" / "students" / "labels" / "seed-0" / "checkpoint-4"
+    trained.mkdir(parents=True)
+    (tmp_path / "unused" / "recipe.yaml").write_text(recipe.read_text())
+    shown = hf_distill(*command, recipe, "--set", override)
+    assert shown.code == 2
+    assert re.match(f"Error: {said}", shown.err), shown.err
+    other = hf_distill(*command, recipe, "--set", "training.max_steps=3")
+    assert "holds a run of another recipe" in other.err
+
+
 def test_check_looks_at_the_output_folder_too(hf_distill, recipe, tmp_path):
     (tmp_path / "unused").mkdir()
     (tmp_path / "unused" / "thesis.tex").write_text("years of work")
