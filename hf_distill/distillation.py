@@ -8,23 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from hf_distill.compatibility import shared_width
-from hf_distill.curricula import CURRICULA, Extraction, Plan, PlanContext, Stage, Term
+from hf_distill.curricula import CURRICULA, Plan, PlanContext, Stage
 from hf_distill.curricula.base import label_terms
 from hf_distill.curricula.intra import build_intra
 from hf_distill.extractor import Extractor
 from hf_distill.features import Features, build_features
 from hf_distill.layers import check_early_exit, layer_count
+from hf_distill.loss import Loss
 from hf_distill.loss_log import LossLog
-from hf_distill.objectives import HiddenMSE
-from hf_distill.reduction import Unit, count_items, denominators, reduce_values
 from hf_distill.signal_reader import SignalReader, Student
-from hf_distill.signals import Head, Signals, select_rows
+from hf_distill.signals import Head
 from hf_distill.teachers import TeacherSource
 
 
@@ -66,8 +64,7 @@ class Distillation:
         self.found_layers: list[list[int]] | None = None
         self.layer_counts = (0, 0)
         self.reader = SignalReader(head=head, teacher=self.teacher, log=self.log, device=accelerator.device)
-        self._denominators: dict[Unit, Tensor] = {}
-        self._label_terms = label_terms(self._context(1))
+        self.loss = Loss(head=head, accelerator=accelerator, label_term=label_terms(self._context(1))[0])
         self._check_teacher(curriculum["name"])
 
     def _check_teacher(self, name: str) -> None:
@@ -75,9 +72,7 @@ class Distillation:
             return
         if self.teacher is None:
             raise ValueError(f"the curriculum {name!r} learns from a teacher; pass `teacher`, or use 'labels'")
-        needs = frozenset().union(*(term.objective.needs for term in self.curriculum.teacher_terms(self._context(1))))
-        if isinstance(self.curriculum, Extraction):
-            needs |= HiddenMSE.needs
+        needs = self.curriculum.needs(self._context(1))
         lacking = {need for need in needs if need.startswith("teacher.")} - self.teacher.provides
         if lacking:
             raise ValueError(
@@ -94,31 +89,31 @@ class Distillation:
         Raises:
             ValueError: Labels, tokenizers or vocabularies differ.
         """
-        if self.teacher is not None:
-            self.reader.shared_width = shared_width(
-                self.head,
-                config,
-                self.teacher.config,
-                student_tokenizer=tokenizer,
-                teacher_tokenizer=self.teacher.tokenizer,
-            )
-            terms = self.curriculum.teacher_terms(self._context(1))
-            self.features = self.reader.features = build_features(terms, config, self.teacher.config, self.accelerator)
-        if isinstance(self.curriculum, Extraction):
-            check_early_exit(self.accelerator)
-            self._build_extractor(self.curriculum, config)
+        if self.teacher is None:
+            return
+        self.reader.shared_width = shared_width(
+            self.head,
+            config,
+            self.teacher.config,
+            student_tokenizer=tokenizer,
+            teacher_tokenizer=self.teacher.tokenizer,
+        )
+        terms = self.curriculum.teacher_terms(self._context(1))
+        self.features = self.reader.features = build_features(terms, config, self.teacher.config, self.accelerator)
+        self._build_extractor(config)
 
-    def _build_extractor(self, curriculum: Extraction, student: PreTrainedConfig) -> None:
+    def _build_extractor(self, student: PreTrainedConfig) -> None:
         assert self.teacher is not None
-        self.layer_counts = (layer_count(student), layer_count(self.teacher.config))
-        self.extractor = curriculum.build_extractor(student, self.teacher.config).to(self.accelerator.device)
-        self.reader.extractor = self.extractor
+        extractor = self.curriculum.build_extractor(student, self.teacher.config)
+        if extractor is not None:
+            check_early_exit(self.accelerator)
+            self.layer_counts = (layer_count(student), layer_count(self.teacher.config))
+            self.extractor = self.reader.extractor = extractor.to(self.accelerator.device)
 
     def use_layers(self, pairs: list[list[int]], student: PreTrainedConfig) -> None:
-        """Take the layer map that `layers: cka` found, in this session or before the run was resumed."""
-        assert isinstance(self.curriculum, Extraction)
+        """Take the layer map that was found by comparing the models, in this session or before a run was resumed."""
         self.found_layers, self.curriculum = pairs, self.curriculum.with_layers(pairs)
-        self._build_extractor(self.curriculum, student)
+        self._build_extractor(student)
 
     def _context(self, max_steps: int) -> PlanContext:
         return PlanContext(
@@ -237,17 +232,10 @@ class Distillation:
 
     # ---- the loss ----
 
-    def count_window(self, batches: Sequence[Mapping[str, Any]], device: torch.device) -> None:
-        """Count the items of an accumulation window on all ranks: the only denominators of its micro-batches."""
-        counts = count_items(batches, self.head).to(device)
-        if self.accelerator.num_processes > 1:
-            counts = self.accelerator.reduce(counts, reduction="sum")
-        self._denominators = denominators(counts)
-
     def training_loss(
         self, student: Student, inputs: Mapping[str, Any], *, step: int, scale: int
     ) -> tuple[Tensor, Tensor | None]:
-        """Return this micro-batch's share of Σ weight · objective over the window, and the student's logits.
+        """Return a micro-batch's share of Σ weight · objective over the window, and the student's logits.
 
         Args:
             student: The student in its wrapper.
@@ -272,24 +260,13 @@ class Distillation:
             signals, logits = self.reader.logits(
                 student, inputs, stage=stage, needs_teacher=needs_teacher, terms=terms
             )
-        return self._add_up(terms, signals, step=step, scale=scale), logits
-
-    def label_loss(self, logits: Tensor, inputs: Mapping[str, Any]) -> Tensor:
-        """Return the mean loss of a batch with its labels: what evaluation reports."""
-        rows = select_rows(self.head, inputs)
-        values = self._label_terms[0].objective.values(Signals(rows.of(logits), rows.labels_R), temperature=1.0)
-        return reduce_values(values, denominators(count_items([inputs], self.head))["label"])
-
-    def _add_up(self, terms: Sequence[Term], signals: Sequence[Signals], *, step: int, scale: int) -> Tensor:
-        progress = step / self.max_steps
-        loss = torch.zeros((), device=self.accelerator.device)
-        for term in terms:
-            # What compares the passes with each other is in every pass's signals; it is computed once.
-            chosen = signals[:1] if term.objective.compares_passes else signals
-            temperature = term.temperature(progress)
-            values = [term.objective.values(self.reader.view(one, term), temperature=temperature) for one in chosen]
-            divisor = self._denominators[term.objective.unit]
-            part = scale * torch.stack([reduce_values(value, divisor) for value in values]).mean()
-            loss = loss + term.weight_at(progress) * part
-            self.log.add(f"objective/{term.name}", part)
-        return loss if signals[0].captured is None else loss + signals[0].zero()
+        loss = self.loss.add_up(
+            terms,
+            signals,
+            view=self.reader.view,
+            progress=step / self.max_steps,
+            step=step,
+            scale=scale,
+            log=self.log,
+        )
+        return loss, logits

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from hf_distill.atomic import atomic_write_bytes
+from hf_distill.checkpointed_module import CheckpointedModule
 
-FILE_NAME = "extractor.safetensors"
 _SMALLEST_DEVIATION = 1e-6
 
 
@@ -35,7 +33,7 @@ class LayerPair(NamedTuple):
         return f"{self.student}_{self.teacher}"
 
 
-class Extractor(nn.Module):
+class Extractor(CheckpointedModule):
     """Targets and predictions of the extraction stages.
 
     The target of a teacher state h is (P·h − mean) / deviation with P of shape (D, H) and entries N(0, 1/H), drawn
@@ -49,11 +47,16 @@ class Extractor(nn.Module):
         teacher_width: H.
         dimensions: D; by default H with a read-out, S without.
         readout: Learn a linear map from the student's state to the target.
+        readout_rate: Learning rate of the read-outs ÷ the student's.
+        calibration_examples: Training examples that mean and deviation are measured on.
         seed: Of the projections and the read-outs' first weights.
 
     Raises:
         ValueError: `dimensions` and `readout=False` contradict each other.
     """
+
+    file_name: ClassVar[str] = "extractor.safetensors"
+    what: ClassVar[str] = "curriculum extraction"
 
     def __init__(
         self,
@@ -63,6 +66,8 @@ class Extractor(nn.Module):
         teacher_width: int,
         dimensions: int | None = None,
         readout: bool = True,
+        readout_rate: float = 1.0,
+        calibration_examples: int = 1024,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -74,6 +79,8 @@ class Extractor(nn.Module):
         self.pairs = list(dict.fromkeys(pairs))
         self.dimensions = dimensions or (teacher_width if readout else student_width)
         self.readouts = nn.ModuleDict()
+        self.readout_rate = readout_rate
+        self.calibration_examples = calibration_examples
         self.calibrated = False
         # One stream for all pairs: numbering seeds by pair would share projections between runs of adjacent seeds.
         generator = torch.Generator().manual_seed(seed)
@@ -139,26 +146,9 @@ class Extractor(nn.Module):
             self.get_buffer(f"deviation_{pair.key}").copy_(deviation)
         self.calibrated = True
 
-    def save(self, folder: str | Path) -> None:
-        """Write read-outs and calibration into a checkpoint; the exported student has neither."""
-        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        atomic_write_bytes(Path(folder) / FILE_NAME, save(tensors))
-
     def load(self, folder: str | Path) -> None:
-        """Read read-outs and calibration from a checkpoint.
-
-        Raises:
-            ValueError: The checkpoint has none, or those of other layers or dimensions.
-        """
-        path = Path(folder) / FILE_NAME
-        if not path.exists():
-            raise ValueError(
-                f"{folder} has no {FILE_NAME}: it is no checkpoint of a curriculum extraction; resume another"
-            )
-        try:
-            self.load_state_dict(load_file(path))
-        except RuntimeError as error:
-            raise ValueError(f"{path} belongs to other layers or dimensions: {error}") from error
+        """Read read-outs and calibration from a checkpoint; raises as `CheckpointedModule.load` does."""
+        super().load(folder)
         self.calibrated = True
 
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import ClassVar
 
 import torch
 from accelerate import Accelerator, DistributedType
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from hf_distill.atomic import atomic_write_bytes
+from hf_distill.checkpointed_module import CheckpointedModule
 from hf_distill.curricula.plan import Term
 from hf_distill.extractor import LayerPair, linear_map, uniform_map
 from hf_distill.layer_states import AttentionRows, LayerStates
@@ -25,12 +24,11 @@ from hf_distill.objectives.features import FeatureObjective, LayerMap
 from hf_distill.reading import Wanted
 from hf_distill.signals import Signals
 
-FILE_NAME = "projectors.safetensors"
 SEED = 0
 """Of the projectors' first weights: the same on every rank, whatever the run's seed."""
 
 
-class Features(nn.Module):
+class Features(CheckpointedModule):
     """What each term compares; its parameters are the projectors'.
 
     Args:
@@ -41,6 +39,9 @@ class Features(nn.Module):
     Raises:
         ValueError: A layer does not exist, or an objective cannot compare these two models.
     """
+
+    file_name: ClassVar[str] = "projectors.safetensors"
+    what: ClassVar[str] = "projectors"
 
     def __init__(self, terms: Sequence[Term], *, student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
         super().__init__()
@@ -97,28 +98,6 @@ class Features(nn.Module):
         projector = self.projectors[key]
         # The projector is in float32 whatever the student is in.
         return lambda states: projector(states.float())
-
-    def save(self, folder: str | Path) -> None:
-        """Write the projectors into a checkpoint, where there are any."""
-        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        if tensors:
-            atomic_write_bytes(Path(folder) / FILE_NAME, save(tensors))
-
-    def load(self, folder: str | Path) -> None:
-        """Read the projectors from a checkpoint.
-
-        Raises:
-            ValueError: The checkpoint has none, or those of other layers or widths.
-        """
-        path = Path(folder) / FILE_NAME
-        if not self.state_dict():
-            return
-        if not path.exists():
-            raise ValueError(f"{folder} has no {FILE_NAME}: its run learned no projectors; resume another")
-        try:
-            self.load_state_dict(load_file(path))
-        except RuntimeError as error:
-            raise ValueError(f"{path} belongs to other layers or widths: {error}") from error
 
 
 def build_features(

@@ -19,10 +19,13 @@ class LossLog:
     Attributes:
         step_seconds: Wall time of each optimizer step of this session, evaluations and saving left out.
         teacher_seconds: Time in teacher forwards in this session (CUDA: measured with events).
+        parts: The sum of each part since the last log.
+        part_steps: The optimizer steps that each part was computed in; one of weight 0 is not computed.
         stalls: Seconds waited at each change of the teacher's revision, in all sessions of a resumed run.
     """
 
     parts: dict[str, Tensor] = field(default_factory=dict)
+    part_steps: dict[str, set[int]] = field(default_factory=dict)
     step_seconds: list[float] = field(default_factory=list)
     teacher_seconds: float = 0.0
     stalls: list[float] = field(default_factory=list)
@@ -33,9 +36,10 @@ class LossLog:
     def __post_init__(self) -> None:
         self._logged_stalls = len(self.stalls)
 
-    def add(self, name: str, value: Tensor) -> None:
-        """Add one micro-batch's share of a part; shares of a window sum to its mean."""
+    def add(self, name: str, value: Tensor, *, step: int) -> None:
+        """Add one micro-batch's share of a part; the shares of an optimizer step sum to its mean."""
         value = value.detach()
+        self.part_steps.setdefault(name, set()).add(step)
         self.parts[name] = self.parts[name] + value if name in self.parts else value
 
     def step_begins(self) -> None:
@@ -46,18 +50,19 @@ class LossLog:
         """Stop the clock of an optimizer step."""
         self.step_seconds.append(time.perf_counter() - self._step_started)
 
-    def flush(self, accelerator: Accelerator, *, steps: int) -> dict[str, float]:
-        """Return each part's mean over `steps` optimizer steps and all ranks, and start anew.
+    def flush(self, accelerator: Accelerator) -> dict[str, float]:
+        """Return each part's mean over its optimizer steps and all ranks, and start anew.
 
         Where the teacher changed since the last time, `teacher/stall_seconds` tells how long training waited for it.
         """
-        values = torch.stack(list(self.parts.values())) if self.parts else torch.zeros(0)
         names = list(self.parts)
+        means = [self.parts[name] / len(self.part_steps[name]) for name in names]
+        values = torch.stack(means) if means else torch.zeros(0)
         if accelerator.num_processes > 1 and names:
             values = accelerator.reduce(values, reduction="mean")
-        self.parts = {}
+        self.parts, self.part_steps = {}, {}
         self._collect()
-        parts = dict(zip(names, (values / max(steps, 1)).tolist(), strict=True))
+        parts = dict(zip(names, values.tolist(), strict=True))
         stalls, self._logged_stalls = self.stalls[self._logged_stalls :], len(self.stalls)
         return parts | ({"teacher/stall_seconds": sum(stalls)} if stalls else {})
 

@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader, Subset
 from transformers import Trainer
 
 from hf_distill.compatibility import unwrap_peft
-from hf_distill.curricula import Extraction
 from hf_distill.distillation import Distillation
 from hf_distill.layers import attended_rows, layer_tap
 from hf_distill.reduction import count_items
@@ -41,12 +40,12 @@ class ReadoutTraining(Trainer):
 
     def _readout_groups(self) -> list[tuple[list[torch.nn.Parameter], float]]:
         """Return what is trained beside the student, each with its learning rate ÷ the student's."""
-        distillation, curriculum = self.distillation, self.distillation.curriculum
+        extractor, features = self.distillation.extractor, self.distillation.features
         groups = []
-        if isinstance(curriculum, Extraction) and distillation.extractor is not None:
-            groups.append((list(distillation.extractor.parameters()), curriculum.readout_rate))
-        if distillation.features is not None:
-            groups.append((list(distillation.features.parameters()), 1.0))
+        if extractor is not None:
+            groups.append((list(extractor.parameters()), extractor.readout_rate))
+        if features is not None:
+            groups.append((list(features.parameters()), 1.0))
         return [group for group in groups if group[0]]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
@@ -89,10 +88,9 @@ class ReadoutTraining(Trainer):
 
     def calibrate_readouts(self) -> None:
         """Measure the targets' mean and deviation on the first training examples, the same on every rank."""
-        curriculum = self.distillation.curriculum
         extractor = self.distillation.extractor
-        if isinstance(curriculum, Extraction) and extractor is not None and not extractor.calibrated:
-            with self._calibration_batches(curriculum.calibration_examples) as batches:
+        if extractor is not None and not extractor.calibrated:
+            with self._calibration_batches(extractor.calibration_examples) as batches:
                 extractor.calibrate(self._teacher_rows(batch, extractor.teacher_layers) for batch in batches)
             self.distillation.enter_stage(self.state.global_step)
 
@@ -106,9 +104,9 @@ class ReadoutTraining(Trainer):
 
     def find_layer_map(self) -> None:
         """Find the map of `layers: cka`, unless it is known: the models are compared as they are before training."""
-        curriculum = self.distillation.curriculum
-        if isinstance(curriculum, Extraction) and curriculum.needs_layer_map:
-            found = [[list(pair) for pair in self._most_similar_layers(curriculum.calibration_examples)]]
+        extractor = self.distillation.extractor
+        if extractor is not None and self.distillation.curriculum.needs_layer_map:
+            found = [[list(pair) for pair in self._most_similar_layers(extractor.calibration_examples)]]
             # A rank's student is its own until DistributedDataParallel wraps it.
             self.distillation.use_layers(broadcast_object_list(found)[0], unwrap_peft(self.model).config)
 

@@ -27,7 +27,7 @@ def best_step_of_stage(
     points = [point for point in history if point["step"] > since]
     if points and metric not in points[-1]:
         raise ValueError(
-            f"annealing.metric: no held-out metric {metric!r}; there are {sorted(set(points[-1]) - {'step'})}"
+            f"curriculum.metric: no held-out metric {metric!r}; there are {sorted(set(points[-1]) - {'step'})}"
         )
     candidates = [point for point in points if metric in point and not math.isnan(point[metric])]
     if not candidates:

@@ -10,7 +10,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, get_scheduler
 
-from hf_distill.curricula import Annealing, Plan
+from hf_distill.curricula import Plan
 from hf_distill.stage_best import best_step_of_stage, load_stage_best, save_stage_best
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class CurriculumCallback(TrainerCallback):
         self.trainer.begin()
         distillation = self.trainer.distillation
         assert distillation.plan is not None
-        if distillation.curriculum.restarts_from_best:
+        if distillation.curriculum.best_of_stage:
             data = kwargs.get("train_dataloader")
             check_stages_are_evaluated(args, state, distillation.plan, len(data) if isinstance(data, Sized) else None)
 
@@ -54,7 +54,7 @@ class CurriculumCallback(TrainerCallback):
 
     def _switch(self, args: TrainingArguments) -> None:
         trainer, step = self.trainer, self.trainer.state.global_step
-        if trainer.distillation.curriculum.restarts_from_best:
+        if trainer.distillation.curriculum.best_of_stage:
             trainer.accelerator.wait_for_everyone()
             best = self._best_step(held_out_points(trainer.state.log_history), step)
             load_stage_best(trainer.model, args.output_dir, step=best)
@@ -90,13 +90,13 @@ class CurriculumCallback(TrainerCallback):
 
     def _best_step(self, points: Sequence[Mapping[str, float]], step: int) -> int | None:
         """Return the step of the best student of the stage that ended or was evaluated at `step`."""
-        plan, curriculum = self.trainer.distillation.plan, self.trainer.distillation.curriculum
-        if plan is None or not isinstance(curriculum, Annealing):
+        plan, chosen = self.trainer.distillation.plan, self.trainer.distillation.curriculum.best_of_stage
+        if plan is None or chosen is None:
             return None
         # The student of now is the one that the step before has made.
         since = plan.start_of(plan.index_at(max(step - 1, 0))) or 0
         return best_step_of_stage(
-            points, since=since, metric=curriculum.metric, greater_is_better=curriculum.maximises
+            points, since=since, metric=chosen.metric, greater_is_better=chosen.greater_is_better
         )
 
 

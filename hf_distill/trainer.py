@@ -92,7 +92,7 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
         )
         if self.distillation.curriculum.needs_evaluation and args.eval_strategy == "no":
             raise ValueError(
-                f"the curriculum {args.curriculum_spec()['name']!r} decides after each evaluation whether to move on, "
+                f"the curriculum {args.curriculum_spec()['name']!r} goes by held-out metrics at its switches, "
                 "but eval_strategy is 'no'; set eval_strategy and eval_steps, and pass an eval_dataset"
             )
         tokenizer = self.processing_class if isinstance(self.processing_class, PreTrainedTokenizerBase) else None
@@ -101,7 +101,6 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
         self._resumed: DistillState | None = None
         self._seconds_before = 0.0
         self._started: float | None = None
-        self._logged_step = 0
         self._warned = False
         self.add_callback(CurriculumCallback(self))
         self.add_callback(HubCardCallback(self))
@@ -118,7 +117,7 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
     @property
     def at_switch(self) -> AtSwitch:
         """What happens to optimizer and schedule at a switch; some curricula decide it themselves."""
-        return "restart" if self.distillation.curriculum.restarts_from_best else self.args.at_switch
+        return "restart" if self.distillation.curriculum.best_of_stage else self.args.at_switch
 
     # ---- a run ----
 
@@ -161,7 +160,6 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
             ValueError: The plan does not fit, or `auto` cannot be resolved.
         """
         self._started = time.perf_counter()
-        self._logged_step = self.state.global_step
         distillation, resumed = self.distillation, self._resumed
         distillation.start_log(LossLog(stalls=list(resumed.stalls) if resumed is not None else []))
         self._resolve_auto()
@@ -207,7 +205,7 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
     ) -> tuple[list, Tensor | int | None]:
         """Fetch an accumulation window and count its items on all ranks, before the first forward."""
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self.distillation.count_window(batches, device)
+        self.distillation.loss.count_window(batches, device)
         return batches, num_items
 
     def compute_loss(
@@ -235,7 +233,7 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
             loss, logits = self.distillation.training_loss(student, inputs, step=step, scale=scale)
         else:
             logits = student.forward(self.distillation.reader.positioned(inputs)).logits
-            loss = self.distillation.label_loss(logits, inputs)
+            loss = self.distillation.loss.of_labels(logits, inputs)
         return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
 
     def _set_signature_columns_if_needed(self) -> None:
@@ -256,11 +254,10 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
         """Log as `Trainer` does; training points also get the parts of the loss, weights and teacher."""
         if "loss" in logs and self.distillation.plan is not None:
             step = self.state.global_step
-            logs.update(self.distillation.log.flush(self.accelerator, steps=step - self._logged_step))
+            logs.update(self.distillation.log.flush(self.accelerator))
             self._warn_if_passes_agree(logs)
             # The step just done decided the parts; global_step already counts it.
             logs.update(self.distillation.describe_step(max(step - 1, 0)))
-            self._logged_step = step
         super().log(logs, start_time)
 
     def _warn_if_passes_agree(self, logs: dict[str, float]) -> None:
@@ -294,5 +291,5 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
         if _internal_call and self.args.should_save and output_dir is not None:
             self.distill_state().save(output_dir)
             self.save_readouts(output_dir)
-            if self.distillation.curriculum.restarts_from_best:
+            if self.distillation.curriculum.best_of_stage:
                 copy_stage_best(self.args.output_dir, output_dir)

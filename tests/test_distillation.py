@@ -42,12 +42,12 @@ class Run:
         self.distillation.begin(step=0, max_steps=10)
 
     def loss(self, batch: dict[str, torch.Tensor], *, step: int = 0, scale: int = 1) -> torch.Tensor:
-        self.distillation.count_window([batch], CPU)
+        self.distillation.loss.count_window([batch], CPU)
         loss, _ = self.distillation.training_loss(student_of(self.model), batch, step=step, scale=scale)
         return loss
 
     def parts(self) -> dict[str, float]:
-        return self.distillation.log.flush(self.distillation.accelerator, steps=1)
+        return self.distillation.log.flush(self.distillation.accelerator)
 
 
 # ---- construction ----
@@ -89,7 +89,7 @@ def test_a_teacher_that_is_the_student_leaves_nothing_to_learn(accelerator, head
 def test_training_and_evaluation_mean_the_same_loss_with_labels(accelerator, head):
     run, batch = Run(head, accelerator, "labels"), batch_of(head)
     logits = run.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    assert run.loss(batch).item() == pytest.approx(run.distillation.label_loss(logits, batch).item(), rel=1e-5)
+    assert run.loss(batch).item() == pytest.approx(run.distillation.loss.of_labels(logits, batch).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -116,7 +116,7 @@ def test_a_window_is_divided_by_the_items_of_all_its_batches(accelerator):
     whole = batch_of("masked_lm")
     halves = [{key: value[part] for key, value in whole.items()} for part in (slice(0, 2), slice(2, 4))]
     expected = run.loss(whole).item()
-    run.distillation.count_window(halves, CPU)
+    run.distillation.loss.count_window(halves, CPU)
     student = student_of(run.model)
     parts = [run.distillation.training_loss(student, half, step=0, scale=1)[0].item() for half in halves]
     assert sum(parts) == pytest.approx(expected, rel=1e-6)
@@ -163,7 +163,7 @@ def test_the_student_computes_no_loss_of_its_own(accelerator):
 
     run, batch, wrapper = Run("causal_lm", accelerator), batch_of("causal_lm"), Listening()
     model = run.model
-    run.distillation.count_window([batch], CPU)
+    run.distillation.loss.count_window([batch], CPU)
     student = student_of(model)._replace(wrapper=wrapper)
     run.distillation.training_loss(student, {**batch, "index": torch.zeros(4)}, step=0, scale=1)
     assert wrapper.heard == {"input_ids", "attention_mask", "position_ids"}
@@ -181,7 +181,9 @@ def test_label_smoothing_reaches_the_labels(accelerator):
         for smoothing in (0.0, 0.2)
     )
     batch, logits = batch_of("classification"), torch.randn(4, 3)
-    assert sharp.label_loss(logits, batch).item() != pytest.approx(smooth.label_loss(logits, batch).item(), rel=1e-3)
+    assert sharp.loss.of_labels(logits, batch).item() != pytest.approx(
+        smooth.loss.of_labels(logits, batch).item(), rel=1e-3
+    )
 
 
 # ---- stages and revisions ----

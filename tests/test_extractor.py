@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hf_distill.extractor import FILE_NAME, Extractor, LayerPair, uniform_map
+from hf_distill.extractor import Extractor, LayerPair, uniform_map
 
 PAIRS = [LayerPair(1, 2), LayerPair(2, 4)]
 
@@ -172,7 +172,7 @@ def test_what_was_saved_is_loaded_bitwise(tmp_path):
 
 def test_projections_take_no_place_in_a_checkpoint(tmp_path):
     trained().save(tmp_path)
-    names = set(load_file(tmp_path / FILE_NAME))
+    names = set(load_file(tmp_path / Extractor.file_name))
     assert names == {
         *(f"{what}_{pair}" for what in ("mean", "deviation") for pair in ("1_2", "2_4")),
         *(f"readouts.{pair}.{what}" for what in ("weight", "bias") for pair in ("1_2", "2_4")),
@@ -180,14 +180,14 @@ def test_projections_take_no_place_in_a_checkpoint(tmp_path):
 
 
 def test_a_checkpoint_without_read_outs_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=f"has no {FILE_NAME}: it is no checkpoint of a curriculum extraction"):
+    with pytest.raises(ValueError, match=f"has no {Extractor.file_name}: its run had no curriculum extraction"):
         extractor().load(tmp_path)
 
 
 @pytest.mark.parametrize("other", [{"dimensions": 3}, {"readout": False}], ids=str)
 def test_a_checkpoint_of_other_dimensions_is_refused(tmp_path, other):
     trained(**other).save(tmp_path)
-    with pytest.raises(ValueError, match="belongs to other layers or dimensions"):
+    with pytest.raises(ValueError, match="belongs to other layers or widths"):
         extractor().load(tmp_path)
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from hf_distill.curricula import Term
-from hf_distill.features import FILE_NAME, Features, build_features, map_layers
+from hf_distill.features import Features, build_features, map_layers
 from hf_distill.objectives import OBJECTIVES
 from hf_distill.reading import Wanted
 from hf_distill.schedules import Constant
@@ -154,10 +154,10 @@ def test_projectors_are_in_checkpoints_and_nowhere_in_the_exported_student(tmp_p
     run = trainer(tmp_path, save_strategy="steps", save_steps=2)
     run.train()
     run.save_model(str(tmp_path / "student"))
-    saved = load_file(tmp_path / "checkpoint-4" / FILE_NAME)
+    saved = load_file(tmp_path / "checkpoint-4" / Features.file_name)
     assert set(saved) == {f"projectors.term1_{pair}.{part}" for pair in ("1_2", "2_4") for part in ("weight", "bias")}
     assert torch.equal(saved["projectors.term1_2_4.weight"], run.distillation.features.projectors["term1_2_4"].weight)
-    assert not (tmp_path / "student" / FILE_NAME).exists()
+    assert not (tmp_path / "student" / Features.file_name).exists()
     names = set(load_file(tmp_path / "student" / "model.safetensors"))
     assert names <= set(run.model.state_dict())
 
@@ -173,7 +173,7 @@ def test_a_resumed_run_has_the_same_projectors_and_is_the_same_run(tmp_path):
 
 def test_a_checkpoint_without_projectors_or_with_others_is_refused(tmp_path):
     some = features(term("hidden_mse", projector="linear"))
-    with pytest.raises(ValueError, match=f"has no {FILE_NAME}"):
+    with pytest.raises(ValueError, match=f"has no {Features.file_name}"):
         some.load(tmp_path)
     features(term("hidden_mse", projector="linear", layers=[[1, 1]])).save(tmp_path)
     with pytest.raises(ValueError, match="belongs to other layers or widths"):

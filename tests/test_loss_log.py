@@ -16,38 +16,40 @@ def accelerator() -> Accelerator:
 
 def test_parts_are_summed_over_a_window_and_averaged_over_steps(accelerator):
     log = LossLog()
-    for share in (0.25, 0.75, 2.0, 1.0):
-        log.add("objective/forward_kl", torch.tensor(share))
-    assert log.flush(accelerator, steps=2) == {"objective/forward_kl": 2.0}
+    for step, share in ((0, 0.25), (0, 0.75), (1, 2.0), (1, 1.0)):
+        log.add("objective/forward_kl", torch.tensor(share), step=step)
+    assert log.flush(accelerator) == {"objective/forward_kl": 2.0}
+
+
+def test_a_part_of_weight_0_in_some_steps_is_averaged_over_those_too(accelerator):
+    log = LossLog()
+    for step in range(4):
+        log.add("objective/always", torch.tensor(1.0), step=step)
+    log.add("objective/once", torch.tensor(3.0), step=2)
+    assert log.flush(accelerator) == {"objective/always": 1.0, "objective/once": 3.0}
 
 
 def test_a_flush_starts_anew(accelerator):
     log = LossLog()
-    log.add("a", torch.tensor(4.0))
-    log.flush(accelerator, steps=1)
-    assert log.flush(accelerator, steps=1) == {}
-    log.add("a", torch.tensor(1.0))
-    assert log.flush(accelerator, steps=1) == {"a": 1.0}
+    log.add("a", torch.tensor(4.0), step=0)
+    log.flush(accelerator)
+    assert log.flush(accelerator) == {}
+    log.add("a", torch.tensor(1.0), step=1)
+    assert log.flush(accelerator) == {"a": 1.0}
 
 
 def test_the_order_of_parts_is_that_of_the_loss(accelerator):
     log = LossLog()
     for name in ("z", "a", "m"):
-        log.add(name, torch.tensor(1.0))
-    assert list(log.flush(accelerator, steps=1)) == ["z", "a", "m"]
-
-
-def test_a_log_before_the_first_step_does_not_divide_by_zero(accelerator):
-    log = LossLog()
-    log.add("a", torch.tensor(3.0))
-    assert log.flush(accelerator, steps=0) == {"a": 3.0}
+        log.add(name, torch.tensor(1.0), step=0)
+    assert list(log.flush(accelerator)) == ["z", "a", "m"]
 
 
 def test_the_log_keeps_no_graph():
     log = LossLog()
     value = (torch.ones(2, requires_grad=True) * 2).sum()
-    log.add("a", value)
-    log.add("a", value)
+    log.add("a", value, step=0)
+    log.add("a", value, step=0)
     assert not log.parts["a"].requires_grad
     assert log.parts["a"].item() == 2 * value.item() == 8.0
 
@@ -55,8 +57,8 @@ def test_the_log_keeps_no_graph():
 def test_nothing_is_read_from_the_device_before_the_flush():
     log = LossLog()
     with torch.device("meta"):
-        log.add("a", torch.zeros(()))
-        log.add("a", torch.zeros(()))
+        log.add("a", torch.zeros(()), step=0)
+        log.add("a", torch.zeros(()), step=0)
     assert log.parts["a"].device.type == "meta"
 
 

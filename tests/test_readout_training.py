@@ -23,7 +23,7 @@ from transformers import AutoModelForMaskedLM, TrainerCallback
 from hf_distill import ProgressiveDistillTrainer
 from hf_distill.analysis.layer_similarity import layer_similarity_info
 from hf_distill.distill_state import STATE_NAME, DistillState
-from hf_distill.extractor import FILE_NAME
+from hf_distill.extractor import Extractor
 from hf_distill.layers import attended_rows, layer_tap
 from hf_distill.tasks import ParityMlpConfig, ParityMlpForSequenceClassification
 from hf_distill.teachers import LiveTeacher
@@ -293,7 +293,7 @@ def test_calibration_does_not_move_the_random_state_of_training(tmp_path, data):
 def test_a_checkpoint_has_the_read_outs_and_the_exported_student_nothing_of_them(tmp_path):
     trainer = trainer_of(tmp_path / "run", **SAVED)
     trainer.train()
-    stored = load_file(tmp_path / "run" / "checkpoint-6" / FILE_NAME)
+    stored = load_file(tmp_path / "run" / "checkpoint-6" / Extractor.file_name)
     assert all(torch.equal(stored[name], value) for name, value in readouts(trainer).items())
     trainer.save_model(str(tmp_path / "student"))
     names = {path.name for path in (tmp_path / "student").iterdir()}
@@ -308,8 +308,8 @@ def test_a_checkpoint_has_the_read_outs_and_the_exported_student_nothing_of_them
 
 def test_resuming_without_the_read_outs_is_refused(tmp_path):
     trainer_of(tmp_path, **SAVED).train()
-    (tmp_path / "checkpoint-6" / FILE_NAME).unlink()
-    with pytest.raises(ValueError, match=f"checkpoint-6 has no {FILE_NAME}"):
+    (tmp_path / "checkpoint-6" / Extractor.file_name).unlink()
+    with pytest.raises(ValueError, match=f"checkpoint-6 has no {Extractor.file_name}"):
         trainer_of(tmp_path, **SAVED).train(resume_from_checkpoint=True)
 
 
@@ -373,7 +373,7 @@ def test_other_curricula_have_no_read_outs(tmp_path):
     trainer = trainer_of(tmp_path, curriculum="one_shot", max_steps=1, save_strategy="steps", save_steps=1)
     trainer.train()
     assert trainer.readout_parameters() == []
-    assert not (tmp_path / "checkpoint-1" / FILE_NAME).exists()
+    assert not (tmp_path / "checkpoint-1" / Extractor.file_name).exists()
     assert len(trainer.optimizer.param_groups) == 2
 
 

@@ -50,7 +50,7 @@ def test_an_infinite_loss_is_the_best_where_there_is_a_finite_one():
 
 
 def test_an_unknown_metric_is_not_named():
-    with pytest.raises(ValueError, match=r"annealing\.metric: no held-out metric 'f1'; there are \['loss'\]"):
+    with pytest.raises(ValueError, match=r"curriculum\.metric: no held-out metric 'f1'; there are \['loss'\]"):
         best_step_of_stage([{"step": 1, "loss": 1.0}], since=0, metric="f1", greater_is_better=True)
 
 

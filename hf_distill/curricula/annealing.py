@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hf_distill.curricula.base import CURRICULA, Curriculum, label_terms, stage_length
+from hf_distill.curricula.base import CURRICULA, BestOfStage, Curriculum, label_terms, stage_length
 from hf_distill.curricula.one_shot import final_stage
 from hf_distill.curricula.plan import Plan, PlanContext, Stage, Term
 from hf_distill.objectives import MarginMSE
@@ -50,19 +50,15 @@ class Annealing(Curriculum):
         refuse_common_fields(self, name="annealing")
 
     @property
-    def maximises(self) -> bool:
-        """Whether the best student is the one with the largest `metric`."""
-        return not self.metric.endswith("loss") if self.greater_is_better is None else self.greater_is_better
-
-    @property
     def needs_evaluation(self) -> bool:
         """Whether evaluations decide: they pick the best student of phase I."""
         return True
 
     @property
-    def restarts_from_best(self) -> bool:
-        """Whether phase II starts from the best student of phase I: always."""
-        return True
+    def best_of_stage(self) -> BestOfStage:
+        """Phase II starts from the best student of phase I."""
+        given = self.greater_is_better
+        return BestOfStage(self.metric, not self.metric.endswith("loss") if given is None else given)
 
     def plan(self, context: PlanContext) -> Plan:
         """Lay out the two phases.

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedConfig
 
 from hf_distill.curricula.plan import Plan, PlanContext, RevisionLike, Term
+from hf_distill.extractor import Extractor
 from hf_distill.objectives import OBJECTIVES
 from hf_distill.registry import Registry
 from hf_distill.schedules import Constant, Schedule, build_schedule
 from hf_distill.signals import Head
+
+
+class BestOfStage(NamedTuple):
+    """By which held-out metric the best student of a stage is chosen, and whether more of it is better."""
+
+    metric: str
+    greater_is_better: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +66,33 @@ class Curriculum(ABC):
         return False
 
     @property
-    def restarts_from_best(self) -> bool:
-        """Whether each stage starts from the best student of the stage before, with a new optimizer and schedule."""
+    def best_of_stage(self) -> BestOfStage | None:
+        """How the student is chosen that the next stage starts from; None: training goes on with the one it has.
+
+        Where it is chosen, each stage has a new optimizer and schedule.
+        """
+        return None
+
+    @property
+    def needs_layer_map(self) -> bool:
+        """Whether layers must be mapped by comparing the models on data before planning."""
         return False
+
+    def with_layers(self, pairs: Iterable[Iterable[int]]) -> Curriculum:
+        """Return the curriculum with the layer map that was found."""
+        return self
+
+    def needs(self, context: PlanContext) -> frozenset[str]:
+        """Return what the stages with a teacher need of it, of the student and of the batch."""
+        return frozenset().union(*(term.objective.needs for term in self.teacher_terms(context)))
+
+    def build_extractor(self, student: PreTrainedConfig, teacher: PreTrainedConfig) -> Extractor | None:
+        """Return projections and read-outs of hidden layers for two models; None where no stage ends at a layer.
+
+        Raises:
+            ValueError: A layer does not exist, or the settings contradict each other.
+        """
+        return None
 
     @property
     def needs_evaluation(self) -> bool:

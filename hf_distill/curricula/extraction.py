@@ -98,8 +98,14 @@ class Extraction(Curriculum):
             teacher_width=hidden_width(teacher),
             dimensions=self.dimensions,
             readout=self.readout,
+            readout_rate=self.readout_rate,
+            calibration_examples=self.calibration_examples,
             seed=self.projection_seed,
         )
+
+    def needs(self, context: PlanContext) -> frozenset[str]:
+        """Return what the final stage needs, and hidden states."""
+        return super().needs(context) | HiddenMSE.needs
 
     def plan(self, context: PlanContext) -> Plan:
         """Lay out one stage a layer, then the final one.

@@ -51,12 +51,7 @@ def student_trainer(
         model=task.build_model(recipe.student.model, data),
         teacher=teacher if curriculum["name"] != "labels" else None,
         args=arguments,
-        train_dataset=data.train,
-        eval_dataset=data.validation,
-        data_collator=data.collator,
-        processing_class=data.processing_class,
-        compute_metrics=data.compute_metrics,
-        preprocess_logits_for_metrics=data.preprocess_logits_for_metrics,
+        **data.for_trainer(),
     )
 
 

@@ -73,12 +73,7 @@ def teacher_trainer(recipe: Recipe, task: Task, data: TaskData, workspace: Works
     return ProgressiveDistillTrainer(
         model=task.build_model(train.model, data),
         args=arguments,
-        train_dataset=data.train,
-        eval_dataset=data.validation,
-        data_collator=data.collator,
-        processing_class=data.processing_class,
-        compute_metrics=data.compute_metrics,
-        preprocess_logits_for_metrics=data.preprocess_logits_for_metrics,
+        **data.for_trainer(),
         callbacks=callbacks,
     )
 

@@ -42,6 +42,17 @@ class TaskData:
     fingerprint: str
     description: dict[str, Any] = field(default_factory=dict)
 
+    def for_trainer(self) -> dict[str, Any]:
+        """Return the data and what goes with it as keyword arguments of a Trainer."""
+        return {
+            "train_dataset": self.train,
+            "eval_dataset": self.validation,
+            "data_collator": self.collator,
+            "processing_class": self.processing_class,
+            "compute_metrics": self.compute_metrics,
+            "preprocess_logits_for_metrics": self.preprocess_logits_for_metrics,
+        }
+
 
 @dataclass(kw_only=True)
 class Task(ABC):

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -34,6 +33,7 @@ from hf_distill.teachers.hub_download import DOWNLOADING
 from hf_distill.teachers.read_ahead import ReadAhead
 from hf_distill.teachers.retry import Backoff, RevisionUnavailable
 from hf_distill.teachers.revisions import Revision, TeacherEntries, check_unchanged, resolve_revisions, selection_of
+from hf_distill.teachers.swap import copy_in_place, names_fit
 
 logger = logging.getLogger(__name__)
 
@@ -121,8 +121,13 @@ class TeacherSequence(TeacherSource):
         self._accelerator = accelerator
 
     def give_attentions(self) -> None:
-        """Load revisions with the attention that gives its probabilities."""
+        """Load revisions with the attention that gives its probabilities, and switch the one in memory to it."""
         self._attention = "eager"
+        if self._model is not None:
+            # Another student of a comparison has used it before.
+            inner = unwrapped(self._model)
+            assert isinstance(inner, PreTrainedModel)
+            inner.set_attn_implementation("eager")
 
     @cached_property
     def config(self) -> PreTrainedConfig:
@@ -266,35 +271,3 @@ class TeacherSequence(TeacherSource):
             # Names that transformers converts on loading (old LayerNorm names, merged experts, a missing prefix).
             tensors = dict(self._load(revision).state_dict())
         copy_in_place(tensors, inner, what=f"teacher revision {revision.name!r} of {revision.source}")
-
-
-def names_fit(tensors: dict[str, Tensor], model: torch.nn.Module) -> bool:
-    """Return whether the file's names are the module's; a missing name is fine where another one shares its memory."""
-    state = model.state_dict()
-    if not set(tensors) <= set(state):
-        return False
-    present = {state[name].data_ptr() for name in tensors}
-    return all(state[name].data_ptr() in present for name in set(state) - set(tensors))
-
-
-@torch.no_grad()
-def copy_in_place(tensors: dict[str, Tensor], model: torch.nn.Module, *, what: str) -> None:
-    """Copy tensors into the module's own memory, after checking all shapes, so that a refusal changes nothing.
-
-    Raises:
-        ValueError: A tensor is missing or has another shape.
-    """
-    state = model.state_dict()
-    wrong = [
-        f"{name}: {tuple(tensors[name].shape)} instead of {tuple(state[name].shape)}"
-        for name in tensors
-        if name in state and tensors[name].shape != state[name].shape
-    ]
-    if wrong or not names_fit(tensors, model):
-        missing = sorted(set(state) ^ set(tensors))
-        raise ValueError(
-            f"{what} does not fit the teacher in memory: {'; '.join((wrong or missing)[:3])}. All revisions of a "
-            "sequence must have one architecture"
-        )
-    for name, tensor in tensors.items():
-        state[name].copy_(tensor, non_blocking=True)

@@ -118,7 +118,7 @@ def test_a_field_that_would_do_nothing_is_taken(curriculum, fields):
     [("loss", None, False), ("accuracy", None, True), ("mse", False, False), ("eval_x_loss", None, False)],
 )
 def test_the_worst_student_is_called_the_best(metric, given, expected):
-    assert Annealing(metric=metric, greater_is_better=given).maximises is expected
+    assert Annealing(metric=metric, greater_is_better=given).best_of_stage.greater_is_better is expected
 
 
 # ---- the teacher runs only where it counts ----
@@ -220,7 +220,7 @@ def test_an_evaluation_just_in_time_is_refused(tmp_path, settings):
 
 def test_an_unknown_metric_is_noticed_late(tmp_path):
     trainer, watcher = annealing_run(tmp_path, curriculum={"name": "annealing", "steps": 6, "metric": "acuracy"})
-    with pytest.raises(ValueError, match=r"annealing\.metric: no held-out metric 'acuracy'; there are \['loss'"):
+    with pytest.raises(ValueError, match=r"curriculum\.metric: no held-out metric 'acuracy'; there are \['loss'"):
         trainer.train()
     assert len(watcher.starts) == 1
 

@@ -118,7 +118,7 @@ def test_with_layers_alone_every_parameter_has_a_gradient(tmp_path):
     batch = {key: value[None] for key, value in trainer.train_dataset[0].items()}
     trainer.train()
     trainer.model.zero_grad()
-    trainer.distillation.count_window([batch], torch.device("cpu"))
+    trainer.distillation.loss.count_window([batch], torch.device("cpu"))
     trainer.state.global_step = 0
     trainer.compute_loss(trainer.model.train(), batch).backward()
     missing = [name for name, parameter in trainer.model.named_parameters() if parameter.grad is None]

@@ -16,7 +16,7 @@ from transformers import AutoModelForMaskedLM, BertModel, PreTrainedTokenizerFas
 
 from hf_distill import TeacherSequence
 from hf_distill.teachers.retry import RevisionUnavailable
-from hf_distill.teachers.sequence import copy_in_place, names_fit
+from hf_distill.teachers.swap import names_fit
 
 STEPS = (10, 20, 30)
 
@@ -165,20 +165,16 @@ def test_a_revision_that_went_missing_stops_training_before_the_swap(folder):
     assert teacher.current == 0
 
 
-@pytest.mark.parametrize("lacking", [True, False], ids=["lacks a tensor", "has one more"])
-def test_tensors_of_another_model_are_refused_and_change_nothing(lacking):
-    model = tiny_model("classification")
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    tensors = {name: value + 1 for name, value in before.items()}
-    if lacking:
-        del tensors["classifier.bias"]
-    else:
-        tensors["extra.weight"] = torch.zeros(1)
-    assert not names_fit(tensors, model)
-    name = "classifier.bias" if lacking else "extra.weight"
-    with pytest.raises(ValueError, match=rf"X does not fit the teacher in memory: {name}.*one architecture"):
-        copy_in_place(tensors, model, what="X")
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+def test_a_teacher_in_memory_gives_attentions_from_the_moment_they_are_asked_for(folder):
+    """Another student of a comparison, which compares logits only, has loaded it before."""
+    teacher, batch = attached(folder), batch_of("classification")
+    teacher.enter(0)
+    before = teacher.read(batch, layers=(1,), attentions=False).logits
+    teacher.give_attentions()
+    reading = teacher.read(batch, layers=(1,), attentions=True)
+    assert [attention.shape[-1] for attention in reading.attentions] == [12] * len(reading.attentions)
+    assert reading.attentions
+    torch.testing.assert_close(reading.logits, before, rtol=1e-5, atol=1e-6)
 
 
 # ---- what it says of itself ----
