@@ -7,6 +7,7 @@ from hf_distill.tasks.causal_lm import CausalLM
 from hf_distill.tasks.masked_lm import MaskedLM
 from hf_distill.tasks.parity import Parity
 from hf_distill.tasks.parity_model import ParityMlpConfig, ParityMlpForSequenceClassification
+from hf_distill.tasks.pcfg import Pcfg, PcfgCausal
 from hf_distill.tasks.sinusoid import NoisySinusoid
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Parity",
     "ParityMlpConfig",
     "ParityMlpForSequenceClassification",
+    "Pcfg",
+    "PcfgCausal",
     "Task",
     "TaskData",
 ]
