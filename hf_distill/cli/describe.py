@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
+
+from hf_distill.cli.tables import show_table
 
 if TYPE_CHECKING:
     from hf_distill.pipeline.scoring import TeacherScores
@@ -28,28 +29,28 @@ def check_recipe(recipe: Recipe) -> None:
     Workspace(Path(recipe.output_dir)).claim(recipe, write=False)
     with tempfile.TemporaryDirectory() as scratch:
         check_before_training(recipe, task, Workspace(Path(scratch)), cells)
-    table = Table("student", "seed", "curriculum", box=None, pad_edge=False)
-    for cell in cells:
-        table.add_row(cell.label, str(cell.seed), ", ".join(f"{k}={v}" for k, v in cell.curriculum.items()))
-    Console().print(table)
-    show_line(f"The recipe is sound: {len(cells)} students would be trained into {recipe.output_dir}.")
+    seeds = ", ".join(map(str, recipe.seeds))
+    curricula = {cell.label: ", ".join(f"{key}={value}" for key, value in cell.curriculum.items()) for cell in cells}
+    show_table(["student", "seeds", "curriculum"], [[label, seeds, text] for label, text in curricula.items()])
+    students = "1 student" if len(cells) == 1 else f"{len(cells)} students"
+    show_line(f"The recipe is sound: {students} would be trained into {recipe.output_dir}.")
 
 
 def show_result(record: RunRecord, recipe: Recipe) -> None:
     """Show the table of a finished run and where its report lies, or its record where it has none."""
-    console = Console()
     metric = record.task["metric"]
     level = record.task.get("level")
     columns = ["curriculum", f"{metric}, median", "min – max"]
     columns += [f"steps to {level:g}, median", "reached"] if level is not None else []
-    table = Table(*columns, "seconds", title=record.name, title_justify="left", box=None, pad_edge=False)
+    rows = []
     for row in record.summary():
         cells = [row["curriculum"], number(row["median"]), f"{number(row['min'])} – {number(row['max'])}"]
         if level is not None:
             reached = "not reached" if row["steps_to_level"] is None else f"{row['steps_to_level']:g}"
             cells += [reached, f"{row['reached']} of {len(row['seeds'])}"]
-        table.add_row(*cells, number(row["seconds"]))
-    console.print(table)
+        rows.append([*cells, number(row["seconds"])])
+    show_line(record.name)
+    show_table([*columns, "seconds"], rows)
     final = record.teacher.get("final_metrics", {}).get(metric)
     if final is not None:
         show_line(f"teacher: {metric} {number(final)}; two-shot revision: {record.teacher.get('chosen') or '–'}")
@@ -59,34 +60,41 @@ def show_result(record: RunRecord, recipe: Recipe) -> None:
 
 def show_scores(scores: TeacherScores) -> None:
     """Show the score of each revision and the chosen one."""
-    console = Console()
     keys = [key for key in scores.scores[0] if key not in ("name", "step")]
-    table = Table("revision", "step", *keys, "", box=None, pad_edge=False)
+    rows = []
     for score in scores.scores:
-        mark = "← in the middle of the sharp drop" if score["name"] == scores.chosen else ""
-        table.add_row(score["name"], str(score["step"]), *(number(score[key]) for key in keys), mark)
-    console.print(table)
+        mark = "← in the sharp drop" if score["name"] == scores.chosen else ""
+        rows.append([score["name"], step_text(score["step"]), *(number(score[key]) for key in keys), mark])
+    show_table(["revision", "step", *keys, ""], rows)
     show_line(scores.reason)
     if scores.picture is not None:
         show_line(f"picture: {scores.picture}")
 
 
 def show_revisions(listed: Sequence[ListedRevision], notes: Sequence[str] = ()) -> None:
-    """Show revisions with their pins, what a download of them brings, and what a history left out."""
-    table = Table("revision", "step", "source", "commit", "date", "size", "cached", box=None, pad_edge=False)
+    """Show revisions with their pins, what a download of them brings, and what a history left out.
+
+    What all share, one source or that all are on disk, stands in the line below instead of a column.
+    """
+    sources = {one.revision.source for one in listed}
+    missing = [one for one in listed if one.cached != "yes"]
+    rows = []
     for one in listed:
         revision = one.revision
-        step = "–" if revision.step is None else str(revision.step)
         date = "–" if one.date is None else f"{one.date:%Y-%m-%d %H:%M}"
         commit = revision.commit[:15] if revision.commit.startswith("sha256:") else revision.commit[:12]
-        table.add_row(revision.name, step, revision.source, commit, date, size_text(one.size), one.cached)
-    console = Console()
-    console.print(table)
-    missing = [one for one in listed if one.cached != "yes"]
+        row = {"revision": revision.name, "step": step_text(revision.step)}
+        row |= {"source": revision.source} if len(sources) > 1 else {}
+        row |= {"commit": commit, "date": date, "size": size_text(one.size)}
+        rows.append(row | ({"cached": one.cached} if missing else {}))
+    show_table(list(rows[0]), [list(row.values()) for row in rows])
+    of = f" of {sources.pop()}" if len(sources) == 1 else ""
+    revisions = "1 revision" if len(listed) == 1 else f"{len(listed)} revisions"
     total, coming = (size_text(sum(one.size for one in some)) for some in (listed, missing))
-    console.print(f"{len(listed)} revisions, {total}; {len(missing)} not whole in the cache, {coming}")
+    there = f"{len(missing)} not whole in the cache, {coming}" if missing else "all on disk"
+    show_line(f"{revisions}{of}, {total}; {there}")
     for note in notes:
-        console.print(note, markup=False)
+        show_line(note)
 
 
 def show_line(text: str) -> None:
@@ -100,6 +108,11 @@ def size_text(size: int) -> str:
         if size >= factor:
             return f"{size / factor:.1f} {unit}"
     return f"{size} B"
+
+
+def step_text(step: int | None) -> str:
+    """Return an optimizer step for people, all of its digits, "–" for none."""
+    return "–" if step is None else str(step)
 
 
 def number(value: Any) -> str:

@@ -7,15 +7,11 @@ import typer
 
 def recipes() -> None:
     """List the recipes that come with hf_distill; run one by its name."""
-    from rich.console import Console
-    from rich.table import Table
-
+    from hf_distill.cli.tables import show_table
     from hf_distill.recipe import available_recipes
 
-    table = Table("recipe", "what it does", "paper", box=None, pad_edge=False)
-    for name, description, paper in available_recipes():
-        table.add_row(name, description or "", paper or "")
-    if not table.row_count:
+    rows = [[one.name, " · ".join(filter(None, [one.description, one.paper]))] for one in available_recipes()]
+    if not rows:
         raise ValueError("no recipes are installed beside the package; run a YAML file of your own")
-    Console().print(table)
+    show_table(["recipe", "what it does · paper"], rows)
     typer.echo("\nRun one with: hf-distill run NAME")

@@ -49,14 +49,15 @@ def test_the_chosen_revision_is_marked(lines):
     describe.show_scores(TeacherScores(scores, "step20", "it is in the middle", Path("a [b]/teacher_scores.png")))
     shown = lines()
     assert shown[0] == "revision step loss accuracy"
-    assert shown[2] == "step20 20 0.05 0.6667 ← in the middle of the sharp drop"
+    assert shown[2] == "step20 20 0.05 0.6667 ← in the sharp drop"
     assert sum("←" in line for line in shown) == 1
     assert shown[-2:] == ["it is in the middle", "picture: a [b]/teacher_scores.png"]
 
 
 def test_scores_without_a_choice_give_the_reason(lines):
-    describe.show_scores(TeacherScores([{"name": "a", "step": None, "loss": 1.0}], None, "one revision only", None))
-    assert lines()[-1] == "one revision only"
+    scores = [{"name": "a", "step": None, "loss": 1.0}, {"name": "b", "step": 143000, "loss": 1.0}]
+    describe.show_scores(TeacherScores(scores, None, "never learnt", None))
+    assert lines()[1:] == ["a – 1", "b 143000 1", "never learnt"]
 
 
 def test_revisions_are_shown_with_pin_size_and_notes(lines):
@@ -73,6 +74,31 @@ def test_revisions_are_shown_with_pin_size_and_notes(lines):
     assert shown[2] == "main – org/model bbbbbbbbbbbb – 1.0 GB no"
     assert shown[3] == "2 revisions, 1.0 GB; 1 not whole in the cache, 1.0 GB"
     assert shown[4] == "3 commits [left] out"
+
+
+@pytest.mark.parametrize("width", ["80", "60"])
+def test_a_source_that_all_revisions_share_takes_no_column(lines, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", width)
+    source = "somewhere/with/a/long/name/runs/parity-quickstart/teacher"
+    listed = [
+        ListedRevision(
+            revision=Revision(
+                name=f"checkpoint-{step}", step=step, source=source, revision=None, commit="sha256:" + "a" * 64
+            ),
+            date=datetime(2026, 11, 21, 9, 30, tzinfo=timezone.utc),
+            size=2_500_000,
+            cached="yes",
+        )
+        for step in (10, 20_000)
+    ]
+    describe.show_revisions(listed)
+    shown = lines()
+    assert shown[0] == "revision step commit date size"
+    assert [line.split()[:3] for line in shown if "checkpoint" in line] == [
+        ["checkpoint-10", "10", "sha256:aaaaaaaa"],
+        ["checkpoint-20000", "20000", "sha256:aaaaaaaa"],
+    ]
+    assert shown[-1] == f"2 revisions of {source}, 5.0 MB; all on disk"
 
 
 @pytest.mark.parametrize(

@@ -66,11 +66,13 @@ def test_without_a_report_the_record_is_named(hf_distill, tmp_path):
 def test_check_says_what_would_be_run_and_leaves_nothing(hf_distill, recipe, tmp_path):
     shown = hf_distill("run", recipe, "--check", "--set", "seeds=[0, 1]")
     assert shown.code == 0, shown.err
-    assert shown.lines[0] == "student seed curriculum"
-    assert [line.split()[:2] for line in shown.lines[1:7]] == [
-        [label, seed] for label in ("labels", "cold", "two_shot") for seed in ("0", "1")
+    assert shown.lines[:4] == [
+        "student seeds curriculum",
+        "labels 0, 1 name=labels",
+        "cold 0, 1 name=one_shot, temperature=0.0",
+        "two_shot 0, 1 name=two_shot, revision=auto, steps=20",
     ]
-    assert shown.lines[7] == f"The recipe is sound: 6 students would be trained into {tmp_path / 'unused'}."
+    assert shown.lines[4] == f"The recipe is sound: 6 students would be trained into {tmp_path / 'unused'}."
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 

@@ -32,10 +32,10 @@ def teacher(tmp_path: Path) -> Path:
 
 def test_list_shows_step_size_date_and_cache(shown, teacher: Path) -> None:
     lines = shown(str(teacher))
-    assert lines[0] == "revision step source commit date size cached"
+    assert lines[0] == "revision step commit date size"
     assert [line.split()[:2] for line in lines[1:5]] == [[f"checkpoint-{n}", str(n)] for n in (10, 20, 30, 40)]
-    assert all(line.endswith("kB yes") for line in lines[1:5])
-    assert lines[5].startswith("4 revisions, ") and "0 not whole in the cache, 0 B" in lines[5]
+    assert all(line.endswith(" kB") for line in lines[1:5])
+    assert lines[5].startswith(f"4 revisions of {teacher}, ") and lines[5].endswith(" kB; all on disk")
 
 
 def test_list_shows_what_a_selection_leaves(shown, teacher: Path) -> None:
@@ -48,8 +48,8 @@ def test_list_shows_what_a_selection_leaves(shown, teacher: Path) -> None:
 def test_list_works_on_the_cache_alone(shown, tmp_path: Path) -> None:
     cache_model(tmp_path / "cache", "org/model", {"step7": save_teacher(tmp_path / "saved")})
     lines = shown("org/model@step*", "--cache-dir", str(tmp_path / "cache"))
-    assert lines[1].startswith("step7 7 org/model ")
-    assert lines[1].endswith("kB yes")
+    assert lines[1].startswith("step7 7 ") and lines[1].endswith(" kB")
+    assert lines[2].startswith("1 revision of org/model, ")
 
 
 def test_mistake_is_told_with_what_there_is(shown, teacher: Path) -> None:
@@ -62,7 +62,7 @@ def test_score_names_the_revision_in_the_sharp_drop_and_draws_it(hf_distill, tmp
     shown = hf_distill("teachers", "score", recipe, "--set", "teacher.train.training.max_steps=80")
     assert shown.code == 0, shown.err
     assert [line.split()[1] for line in shown.lines[1:5]] == ["20", "40", "60", "80"]
-    (marked,) = [line for line in shown.lines if "← in the middle of the sharp drop" in line]
+    (marked,) = [line for line in shown.lines if "← in the sharp drop" in line]
     assert f"step {marked.split()[1]} " in shown.lines[-2]
     assert shown.lines[-1] == f"picture: {tmp_path / 'run' / 'teacher_scores.png'}"
     assert (tmp_path / "run" / "teacher_scores.png").is_file()
