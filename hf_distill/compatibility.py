@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
@@ -21,21 +31,40 @@ def head_of(model: PreTrainedModel) -> Head:
     """Return the kind of head of a transformers model, from its class and configuration.
 
     Raises:
-        ValueError: The class is no sequence-classification, masked-LM or causal-LM model, or one with several labels
-            an example.
+        ValueError: The class is no sequence- or image-classification, masked-LM or causal-LM model, or one with
+            several labels an example.
     """
     name = type(model).__name__
     heads = _heads_named(name, model.config)
     if not heads:
         raise ValueError(
             f"cannot tell the head of {name}; set `head` to classification, regression, masked_lm or causal_lm, or "
-            "use one of transformers' AutoModelForSequenceClassification / ForMaskedLM / ForCausalLM classes"
+            "use one of transformers' AutoModelForSequenceClassification / ForImageClassification / ForMaskedLM / "
+            "ForCausalLM classes"
         )
     if heads[0] == "classification" and model.config.problem_type == "multi_label_classification":
         raise ValueError(
             f"{name} has problem_type='multi_label_classification'; several labels an example are not supported"
         )
     return heads[0]
+
+
+def reads_images(config: PreTrainedConfig) -> bool:
+    """Whether classifiers of a configuration read images (`pixel_values`)."""
+    return type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING and not _reads_sequences(config)
+
+
+def _reads_sequences(config: PreTrainedConfig) -> bool:
+    return type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+
+def auto_class_of(head: Head, config: PreTrainedConfig) -> Any:
+    """Return the `AutoModelFor...` class that loads models of a head and a configuration."""
+    if head == "masked_lm":
+        return AutoModelForMaskedLM
+    if head == "causal_lm":
+        return AutoModelForCausalLM
+    return AutoModelForImageClassification if reads_images(config) else AutoModelForSequenceClassification
 
 
 def check_teacher_head(head: Head, architecture: str, config: PreTrainedConfig) -> None:
@@ -61,7 +90,8 @@ def check_teacher_head(head: Head, architecture: str, config: PreTrainedConfig) 
 
 def _heads_named(name: str, config: PreTrainedConfig) -> list[Head]:
     heads: list[Head] = []
-    if name in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values() or name.endswith("ForSequenceClassification"):
+    classifies = name.endswith(("ForSequenceClassification", "ForImageClassification"))
+    if classifies or name in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values():
         single = config.num_labels == 1 and config.problem_type is None
         heads.append("regression" if config.problem_type == "regression" or single else "classification")
     # transformers counts some encoder-decoders (BART) among the masked language models.
@@ -71,6 +101,31 @@ def _heads_named(name: str, config: PreTrainedConfig) -> list[Head]:
     if name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() or name.endswith("ForCausalLM"):
         heads.append("causal_lm")
     return heads
+
+
+def check_inputs(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
+    """Refuse a teacher that cannot read the student's batches: images against text, other channels or another size.
+
+    An architecture that nobody knows is accepted.
+
+    Raises:
+        ValueError: The inputs differ.
+    """
+    for images, text, ours, theirs in ((student, teacher, "images", "text"), (teacher, student, "text", "images")):
+        if reads_images(images) and _reads_sequences(text):
+            raise ValueError(
+                f"the student reads {ours} and the teacher {theirs}, but both get the same batches; use a teacher "
+                f"that reads {ours}"
+            )
+    if not reads_images(student):
+        return
+    for key in ("num_channels", "image_size"):
+        mine, other = student.to_dict().get(key), teacher.to_dict().get(key)
+        if mine is not None and other is not None and mine != other:
+            raise ValueError(
+                f"the student reads images of {key} {mine} and the teacher of {key} {other}, but both get the same "
+                f"batches; make data and student with the teacher's {key}"
+            )
 
 
 def check_labels(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
@@ -161,6 +216,7 @@ def shared_width(
                 f"{teacher.get_text_config().vocab_size - 1}; use the teacher's tokenizer for the student"
             )
     if head not in TOKEN_HEADS:
+        check_inputs(student, teacher)
         check_labels(student, teacher)
         return student.num_labels
     widths = (student.get_text_config().vocab_size, teacher.get_text_config().vocab_size)

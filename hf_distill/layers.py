@@ -1,6 +1,7 @@
 """The layers of a model: where they are, and what they say in a forward that may end after the deepest one asked for.
 
-Shape legend: B examples, T positions, H width.
+Shape legend: B examples, T positions, H width. The layers of a convolutional network are its stages; a feature map has
+T = height · width positions.
 """
 
 from __future__ import annotations
@@ -29,13 +30,18 @@ def layers_of(model: nn.Module) -> nn.ModuleList:
     experts) may be longer.
 
     Raises:
-        ValueError: The model has no such list, as where all layers share one module.
+        ValueError: The model has no such list, as where all layers share one module; or several for its stages.
     """
     named = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
     count = layer_count(named.config) if named is not None else 0
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
+    if lists and (named is None or not _has_stages(named.config) or set(lists) <= set(lists[0].modules())):
+        return lists[0]
+    if lists:
+        raise ValueError(
+            f"{type(model).__name__} keeps its {count} stages in several lists of modules, so their outputs cannot be "
+            "read; use a curriculum that compares logits only, or an architecture such as resnet, convnext or vit"
+        )
     raise ValueError(
         f"{type(model).__name__} keeps its layers in no nn.ModuleList of num_hidden_layers = {count} modules, so "
         "their hidden states cannot be read; use a curriculum that compares logits only"
@@ -43,11 +49,13 @@ def layers_of(model: nn.Module) -> nn.ModuleList:
 
 
 def layer_count(config: PreTrainedConfig) -> int:
-    """Return the number of layers that a configuration names.
+    """Return the number of layers that a configuration names: of stages, where it names their depths.
 
     Raises:
         ValueError: It names none.
     """
+    if _has_stages(config):
+        return len(vars(config)["depths"])
     try:
         return int(config.get_text_config().num_hidden_layers)
     except AttributeError:
@@ -56,16 +64,34 @@ def layer_count(config: PreTrainedConfig) -> int:
         ) from None
 
 
-def hidden_width(config: PreTrainedConfig) -> int:
+def hidden_width(config: PreTrainedConfig, layer: int | None = None) -> int:
     """Return the width of a model's hidden states.
 
+    Args:
+        config: The model's.
+        layer: Whose width, counted from 1: stages differ. None where all layers must have one width.
+
     Raises:
-        ValueError: The configuration names none.
+        ValueError: The configuration names none, or several and no layer is given.
     """
+    if _has_stages(config):
+        widths = vars(config).get("hidden_sizes")
+        if not widths:
+            raise ValueError(f"{type(config).__name__} names no hidden_sizes; its stages cannot be projected")
+        if layer is None and len(set(widths)) > 1:
+            raise ValueError(
+                f"the stages of {type(config).__name__} have widths {list(widths)}, where one width is needed; use "
+                "equal hidden_sizes, or pkt or similarity_preserving, which need no widths"
+            )
+        return int(widths[(layer or 1) - 1])
     try:
         return int(config.get_text_config().hidden_size)
     except AttributeError:
         raise ValueError(f"{type(config).__name__} names no hidden_size; hidden states cannot be projected") from None
+
+
+def _has_stages(config: PreTrainedConfig) -> bool:
+    return bool(vars(config).get("depths"))
 
 
 @contextmanager
@@ -77,7 +103,8 @@ def layer_tap(model: nn.Module, numbers: Sequence[int], *, stop: bool) -> Iterat
     DistributedDataParallel sees an ordinary forward, and from its output which parameters took part.
 
     A layer's output is what `output_hidden_states` gives, but for the last layer of a model with a final norm (GPT-2,
-    Llama): transformers gives it after that norm, this before it.
+    Llama): transformers gives it after that norm, this before it. The feature map (B, H, height, width) of a
+    stage is given as (B, height · width, H).
 
     Args:
         model: The unwrapped model.
@@ -99,7 +126,7 @@ def layer_tap(model: nn.Module, numbers: Sequence[int], *, stop: bool) -> Iterat
         for number in numbers:
 
             def keep(module: nn.Module, inputs: Any, output: Any, number: int = number) -> None:
-                outputs[number] = output if isinstance(output, Tensor) else output[0]
+                outputs[number] = _by_position(output if isinstance(output, Tensor) else output[0])
                 if stop and number == deepest:
                     raise _Enough(outputs[number])
 
@@ -107,6 +134,11 @@ def layer_tap(model: nn.Module, numbers: Sequence[int], *, stop: bool) -> Iterat
         if stop:
             undo.enter_context(_ending_early(model))
         yield outputs
+
+
+def _by_position(output: Tensor) -> Tensor:
+    """Return a layer's output with its positions in a row. Shapes: (B, H, height, width) -> (B, T, H); others stay."""
+    return output.flatten(2).transpose(1, 2) if output.dim() == 4 else output
 
 
 @contextmanager
@@ -159,7 +191,7 @@ def attended_rows(hidden: Tensor, mask: Tensor | None) -> Tensor:
     Shapes: (B, T, H) with mask (B, T) -> (N, H); (B, H) stays.
 
     Raises:
-        ValueError: The states have other dimensions (images), or other positions than the mask (a prompt in front).
+        ValueError: The states have other dimensions, or other positions than the mask (a prompt in front).
     """
     if hidden.dim() == 2:
         return hidden

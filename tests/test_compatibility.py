@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from builders import HEADS, bert_config, tiny_model, word_tokenizer
+from image_models import MAKERS, image_model, resnet_config, vit_config
 from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
     BartConfig,
     BartForConditionalGeneration,
     BertConfig,
@@ -13,9 +18,18 @@ from transformers import (
     BertLMHeadModel,
     BertModel,
     GPT2Config,
+    PreTrainedConfig,
 )
 
-from hf_distill.compatibility import check_labels, check_teacher_head, check_tokenizers, head_of, shared_width
+from hf_distill.compatibility import (
+    auto_class_of,
+    check_labels,
+    check_teacher_head,
+    check_tokenizers,
+    head_of,
+    reads_images,
+    shared_width,
+)
 from hf_distill.tasks.parity_model import ParityMlpConfig, ParityMlpForSequenceClassification
 
 WORDS = ("a", "b", "c", "d")
@@ -48,6 +62,47 @@ def test_several_outputs_with_a_problem_type_are_regression():
 
 def test_a_class_of_our_own_is_known_by_its_name():
     assert head_of(ParityMlpForSequenceClassification(ParityMlpConfig(input_size=4, width=2))) == "classification"
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_an_image_classifier_is_a_classifier(name):
+    model = image_model(name)
+    assert head_of(model) == "classification"
+    assert reads_images(model.config)
+    check_teacher_head("classification", type(model).__name__, model.config)
+    with pytest.raises(ValueError, match=r"a masked_lm head and the teacher, .*, a classification head"):
+        check_teacher_head("masked_lm", type(model).__name__, model.config)
+
+
+def test_images_are_loaded_with_the_class_of_text_or_text_with_that_of_images():
+    text, parity = tiny_model("classification").config, ParityMlpConfig()
+    assert auto_class_of("classification", resnet_config()) is AutoModelForImageClassification
+    assert auto_class_of("regression", vit_config()) is AutoModelForImageClassification
+    assert auto_class_of("classification", text) is AutoModelForSequenceClassification
+    assert auto_class_of("classification", parity) is AutoModelForSequenceClassification
+    assert auto_class_of("masked_lm", text) is AutoModelForMaskedLM
+    assert auto_class_of("causal_lm", text) is AutoModelForCausalLM
+    assert not reads_images(text) and not reads_images(parity)
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "message"),
+    [
+        (resnet_config(), bert_config(num_labels=3), "the student reads images and the teacher text"),
+        (bert_config(num_labels=3), vit_config(), "the student reads text and the teacher images"),
+        (vit_config(), vit_config(image_size=32), "image_size 16 and the teacher of image_size 32"),
+        (resnet_config(num_channels=1), vit_config(), "num_channels 1 and the teacher of num_channels 3"),
+        (resnet_config(), resnet_config(num_labels=4), "the student has 3 labels and the teacher 4"),
+    ],
+)
+def test_a_teacher_that_cannot_read_the_batches_is_taken(student, teacher, message):
+    with pytest.raises(ValueError, match=message):
+        width(student, teacher, "classification")
+
+
+def test_image_classifiers_of_other_architectures_are_refused():
+    assert width(resnet_config(), vit_config(), "classification") == 3
+    assert width(bert_config(num_labels=3), PreTrainedConfig(num_labels=3), "classification") == 3
 
 
 def test_several_labels_an_example_are_refused():

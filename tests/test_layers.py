@@ -8,6 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
 from builders import VOCABULARY, examples, tiny_model
+from image_models import MAKERS, image_batch, image_model, resnet_config
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import (
@@ -19,6 +20,8 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
+    SwinConfig,
+    SwinForImageClassification,
 )
 
 from hf_distill.layers import attended_rows, check_early_exit, hidden_width, layer_count, layer_tap, layers_of
@@ -236,6 +239,75 @@ def test_layers_that_do_not_exist_are_refused(numbers):
     model = tiny_model("masked_lm")
     with pytest.raises(ValueError, match="BertForMaskedLM has layers 1 to 2"), layer_tap(model, numbers, stop=True):
         pass
+
+
+# ---- images ----
+
+
+def by_position(states: torch.Tensor) -> torch.Tensor:
+    """Each position of a feature map by hand, row by row of the image."""
+    if states.dim() == 3:
+        return states
+    height, width = states.shape[2:]
+    return torch.stack([states[:, :, y, x] for y in range(height) for x in range(width)], dim=1)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_feature_maps_are_read_by_column_or_channel(name):
+    model = image_model(name).eval()
+    with torch.no_grad():
+        expected = model(**image_batch(), output_hidden_states=True).hidden_states
+        with layer_tap(model, [1, 2], stop=False) as states:
+            model(**image_batch())
+    assert layer_count(model.config) == len(layers_of(model)) == 2
+    for layer in (1, 2):
+        states_BTH = states[layer]
+        assert states_BTH.shape[-1] == hidden_width(model.config, layer)
+        torch.testing.assert_close(states_BTH, by_position(expected[layer]), rtol=0, atol=0)
+        assert attended_rows(states_BTH, None).shape == (
+            states_BTH.shape[0] * states_BTH.shape[1],
+            states_BTH.shape[2],
+        )
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_later_stages_are_computed_or_change_the_gradient_of_an_early_exit(name):
+    model = image_model(name).eval()
+    ran = [0, 0]
+    for index, layer in enumerate(layers_of(model)):
+        layer.register_forward_pre_hook(lambda *_, index=index: ran.__setitem__(index, ran[index] + 1))
+    gradients = []
+    for stop in (True, False):
+        model.zero_grad()
+        with layer_tap(model, [1], stop=stop) as states:
+            returned = model(**image_batch())
+        if stop:
+            assert ran == [1, 0]
+            assert returned is states[1]
+        states[1].square().sum().backward()
+        gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0] and gradients[0].keys() == gradients[1].keys()
+    assert all(torch.equal(gradients[0][key], gradients[1][key]) for key in gradients[0])
+
+
+def test_stages_of_several_widths_are_taken_for_one_width():
+    assert [hidden_width(resnet_config(), layer) for layer in (1, 2)] == [4, 8]
+    assert hidden_width(resnet_config(hidden_sizes=[6, 6])) == 6
+    with pytest.raises(ValueError, match=r"ResNetConfig have widths \[4, 8\].*equal hidden_sizes, or pkt"):
+        hidden_width(resnet_config())
+
+
+def test_stages_whose_widths_or_places_nobody_names_are_guessed():
+    config = SwinConfig(image_size=16, patch_size=2, embed_dim=4, depths=[1, 1], num_heads=[1, 1], window_size=2)
+    model = SwinForImageClassification(config)
+    with layer_tap(model, [1], stop=True) as states:
+        model(**image_batch())
+    assert states[1].dim() == 3
+    with pytest.raises(ValueError, match="SwinConfig names no hidden_sizes"):
+        hidden_width(config, 1)
+    model.swin.more = nn.ModuleList([nn.Identity(), nn.Identity()])
+    with pytest.raises(ValueError, match="keeps its 2 stages in several lists"):
+        layers_of(model)
 
 
 # ---- rows ----

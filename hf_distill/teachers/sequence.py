@@ -14,16 +14,13 @@ import torch
 from accelerate import Accelerator
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from hf_distill.compatibility import check_teacher_head
+from hf_distill.compatibility import auto_class_of, check_teacher_head
 from hf_distill.signals import Head
 from hf_distill.tasks.parity_model import register_parity_mlp
 from hf_distill.teachers.base import TeacherSource, freeze, unwrapped
@@ -36,13 +33,6 @@ from hf_distill.teachers.revisions import Revision, TeacherEntries, check_unchan
 from hf_distill.teachers.swap import copy_in_place, names_fit
 
 logger = logging.getLogger(__name__)
-
-AUTO_CLASSES: dict[str, Any] = {
-    "classification": AutoModelForSequenceClassification,
-    "regression": AutoModelForSequenceClassification,
-    "masked_lm": AutoModelForMaskedLM,
-    "causal_lm": AutoModelForCausalLM,
-}
 
 
 class TeacherSequence(TeacherSource):
@@ -156,7 +146,7 @@ class TeacherSequence(TeacherSource):
     def _auto_class(self) -> Any:
         if self._head is None:
             raise ValueError("attach the teacher sequence to a trainer (or call `attach`) before using it")
-        return AUTO_CLASSES[self._head]
+        return auto_class_of(self._head, self.config)
 
     @property
     def model(self) -> torch.nn.Module:
