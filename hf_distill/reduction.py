@@ -22,8 +22,8 @@ UNITS: tuple[Unit, ...] = ("label", "token", "example", "batch")
 def count_items(batches: Iterable[Mapping[str, Any]], head: Head) -> Tensor:
     """Count the items of an accumulation window on this rank, in the order of `UNITS`, without leaving the device.
 
-    *label*: what `counted_positions` counts. *token*: attended positions; examples where the batch has no token ids.
-    *example*: rows of the batch. *batch*: micro-batches.
+    *label*: what `counted_positions` counts. *token*: attended positions; examples where the batch has none (see
+    `examples_are_tokens`). *example*: rows of the batch. *batch*: micro-batches.
 
     Args:
         batches: The micro-batches of the window.
@@ -38,13 +38,23 @@ def count_items(batches: Iterable[Mapping[str, Any]], head: Head) -> Tensor:
     return torch.stack(counted).sum(0) if counted else torch.zeros(len(UNITS), dtype=torch.int64)
 
 
+def examples_are_tokens(batch: Mapping[str, Any]) -> bool:
+    """Whether an example counts as one token: it has no token ids and no attention mask (an image, a vector).
+
+    How many positions an image has is up to each layer; where they are compared, an example's value is their mean.
+    """
+    return batch.get("attention_mask") is None and batch.get("input_ids") is None
+
+
 def _count_batch(batch: Mapping[str, Any], head: Head) -> Tensor:
     first = next(value for value in batch.values() if isinstance(value, Tensor))
     examples, device = first.shape[0], first.device
     counted, attended = counted_positions(head, batch), batch.get("attention_mask")
     labelled = counted.sum() if counted is not None else examples
-    ids = batch.get("input_ids")
-    tokens = attended.sum() if attended is not None else examples if ids is None else ids.numel()
+    if examples_are_tokens(batch):
+        tokens = examples
+    else:
+        tokens = attended.sum() if attended is not None else batch["input_ids"].numel()
     counts = [torch.as_tensor(count, device=device, dtype=torch.int64) for count in (labelled, tokens, examples, 1)]
     return torch.stack(counts)
 

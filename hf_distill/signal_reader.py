@@ -15,6 +15,7 @@ from hf_distill.layer_states import Captured
 from hf_distill.layers import attended_rows, layer_tap
 from hf_distill.loss_log import LossLog
 from hf_distill.reading import Reading, Wanted, read_model
+from hf_distill.reduction import examples_are_tokens
 from hf_distill.signals import Head, Signals, select_rows, with_position_ids
 from hf_distill.teachers import TeacherSource
 
@@ -103,6 +104,7 @@ class SignalReader:
                 shared_width=self.shared_width,
                 student_passes=stacked,
                 captured=Captured(one, teacher, mask) if teacher is not None and wanted.anything else None,
+                examples=len(one.logits) if examples_are_tokens(inputs) else None,
             )
             for one, logits in zip(passes, selected, strict=True)
         ]
@@ -141,5 +143,6 @@ class SignalReader:
             Signals(
                 student_hidden=self.extractor.predict(pair, attended_rows(outputs[pair.student], mask)),
                 teacher_hidden=self.extractor.target(pair, attended_rows(teacher, mask)),
+                examples=len(teacher) if examples_are_tokens(inputs) else None,
             )
         ]

@@ -52,7 +52,8 @@ class Signals:
     token of an extraction's stage. What a stage does not need is None.
 
     Objectives on layers read the forward of the logits too: `captured` is all that its terms look at, `layers` and
-    `attentions` are what one term compares.
+    `attentions` are what one term compares. `examples` is B where an example counts as one token (images), so that
+    its value is the mean over its positions; None where positions are counted.
     """
 
     student_logits: Tensor | None = None
@@ -65,6 +66,7 @@ class Signals:
     captured: Captured | None = None
     layers: tuple[LayerStates, ...] = ()
     attentions: tuple[AttentionRows, ...] = ()
+    examples: int | None = None
 
     def pair(self) -> tuple[Tensor, Tensor]:
         """Return (student, teacher) logits over the ids that both heads have; no gradient reaches the teacher.

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_distill.reduction import UNITS, count_items, denominators, reduce_values
+from hf_distill.reduction import UNITS, count_items, denominators, examples_are_tokens, reduce_values
 from hf_distill.signals import IGNORE_INDEX, select_rows
 
 X = IGNORE_INDEX
@@ -47,6 +47,14 @@ def test_a_masked_class_label_does_not_count():
         "example": 3,
         "batch": 1,
     }
+
+
+def test_positions_of_an_image_are_counted_before_a_layer_says_how_many():
+    images = {"pixel_values": torch.ones(3, 1, 8, 8), "labels": torch.tensor([0, 1, 2])}
+    assert counts_of("classification", images) == {"label": 3, "token": 3, "example": 3, "batch": 1}
+    assert examples_are_tokens(images) and examples_are_tokens({"inputs": torch.ones(3, 5)})
+    assert not examples_are_tokens({"input_ids": torch.ones(3, 5)})
+    assert not examples_are_tokens({"inputs_embeds": torch.ones(3, 5, 2), "attention_mask": torch.ones(3, 5)})
 
 
 def test_an_empty_window_counts_nothing():

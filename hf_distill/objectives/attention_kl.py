@@ -44,6 +44,7 @@ class AttentionKL(FeatureObjective):
 
     def check_models(self, student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
         """Refuse models that give no attentions, or other ones than their layers use."""
+        counts = [_attention_heads(config) for config in (student, teacher)]
         given = student._attn_implementation
         if given != "eager":
             raise ValueError(
@@ -57,7 +58,6 @@ class AttentionKL(FeatureObjective):
                 f"attention_kl would compare attentions after the student's dropout {dropout}, which are no "
                 "probabilities; set it to 0"
             )
-        counts = [config.get_text_config().num_attention_heads for config in (student, teacher)]
         self._check_heads(*counts)
 
     def _check_heads(self, student: int, teacher: int) -> None:
@@ -83,3 +83,13 @@ class AttentionKL(FeatureObjective):
     def formula(self) -> str:
         """Return the name with the layers."""
         return self._text("KL(attention" if self.over_heads == "each" else "KL(mean attention")
+
+
+def _attention_heads(config: PreTrainedConfig) -> int:
+    try:
+        return int(config.get_text_config().num_attention_heads)
+    except (AttributeError, TypeError):  # none, or one for each stage of a Swin
+        raise ValueError(
+            f"attention_kl reads attentions over all positions, which {type(config).__name__} does not have; compare "
+            "its layers by hidden_mse, relation_kl, similarity_preserving or pkt"
+        ) from None

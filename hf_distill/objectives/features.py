@@ -29,10 +29,10 @@ PROJECTOR_HELP = "`linear`: learn a map from the student's width to the teacher'
 class FeatureObjective(Objective):
     """A comparison of mapped layers of student and teacher: the mean over the pairs of layers.
 
+    Of an image, whose layers differ in their numbers of positions, the value is the mean over its positions.
     The mean keeps a term's weight independent of the number of pairs; give each pair a term of its own (with a
     `label`) to weigh them apart. A layer's output is what it hands to the next one, before any final norm. The
     curriculum's temperature is about logits and changes nothing here.
-
     """
 
     unit: ClassVar[Unit] = "token"
@@ -63,7 +63,10 @@ class FeatureObjective(Objective):
         """Return the mean over the pairs of layers."""
         # Products of states in half precision, as autocast would take them, are too coarse for these differences.
         with torch.autocast(signals.device.type, enabled=False):
-            return torch.stack(self.per_pair(signals)).mean(0)
+            values = self.per_pair(signals)
+            if signals.examples is not None:
+                values = [value.unflatten(0, (signals.examples, -1)).mean(1) for value in values]
+            return torch.stack(values).mean(0)
 
     def _text(self, name: str) -> str:
         where = "" if self.layers == "last" else f", {self.layers}"
@@ -94,7 +97,8 @@ def check_same_shape(student: Tensor, teacher: Tensor) -> None:
     if student.shape != teacher.shape:
         raise ValueError(
             f"the student's hidden states have shape {tuple(student.shape)} and the teacher's "
-            f"{tuple(teacher.shape)}; project them to one width, and tokenize both inputs alike"
+            f"{tuple(teacher.shape)}; project them to one width, and compare layers with the same positions (tokenize "
+            "both inputs alike; choose stages of one size)"
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from hf_distill.layer_states import LayerStates
-from hf_distill.layers import hidden_width
+from hf_distill.layers import hidden_width, layer_count
 from hf_distill.objectives.base import OBJECTIVES
 from hf_distill.objectives.distributions import kl_divergence
 from hf_distill.objectives.features import FeatureObjective
@@ -44,7 +44,8 @@ class RelationKL(FeatureObjective):
     def check_models(self, student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
         """Refuse widths that cannot be split into the relation heads."""
         for who, config in (("student", student), ("teacher", teacher)):
-            self._check_width(hidden_width(config), who)
+            for layer in range(1, layer_count(config) + 1):
+                self._check_width(hidden_width(config, layer), who)
 
     def _check_width(self, width: int, who: str) -> None:
         if width % self.relation_heads:

@@ -9,6 +9,8 @@ import pytest
 import torch
 from builders import bert_config, tiny_model
 from feature_cases import LENGTHS, attentions, positions, values_of
+from image_models import resnet_config
+from transformers import SwinConfig
 
 from hf_distill.objectives import AttentionKL
 
@@ -89,3 +91,10 @@ def test_a_student_whose_attention_gives_no_probabilities_is_refused():
 def test_dropout_of_attentions_is_refused_because_it_is_in_what_is_compared(dropout):
     with pytest.raises(ValueError, match=rf"dropout \{{'attention_probs_dropout_prob': {dropout}\}}.*set it to 0"):
         AttentionKL().check_models(eager(attention_probs_dropout_prob=dropout), eager())
+
+
+@pytest.mark.parametrize("config", [resnet_config(), SwinConfig()], ids=["none", "one number a stage"])
+def test_a_model_without_one_attention_over_all_positions_is_refused(config):
+    for models in ((config, eager()), (eager(), config)):
+        with pytest.raises(ValueError, match=f"which {type(config).__name__} does not have; compare its layers by"):
+            AttentionKL().check_models(*models)
