@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 import threading
 import time
 from collections.abc import Collection
@@ -17,24 +15,18 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFound
 from huggingface_hub.utils import tqdm
 
 from hf_distill.teachers.checkpoint_files import whole_checkpoint_problem
+from hf_distill.teachers.hub_content import Altered, drop_altered_files, verified_file
 from hf_distill.teachers.hub_repository import OFFLINE, FileEntry, ModelRepository, refusal
 from hf_distill.teachers.retry import Backoff, DiskFull, HubUnavailable, is_disk_full, retried
 from hf_distill.teachers.revision_spec import Revision
-from hf_distill.teachers.weight_files import file_sha256
 
 logger = logging.getLogger(__name__)
 
 DOWNLOADING = Backoff()
 _FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
 _WRONG_SIZE = "Consistency check failed"
 _MOST_ALTERED = 3
 _STALE_SECONDS = 3600.0
-
-
-class Altered(ValueError):
-    """A file arrived with another content than the Hub announced; it was removed from the cache."""
 
 
 def download(
@@ -47,7 +39,7 @@ def download(
     backoff: Backoff = DOWNLOADING,
     stopped: threading.Event | None = None,
 ) -> Path:
-    """Return the folder of a pinned Hub revision in the cache, after downloading what it lacks.
+    """Return the folder of a pinned Hub revision in the cache, after downloading what it lacks or holds altered.
 
     Args:
         revision: What to download: exactly its commit, wherever its branch points now.
@@ -67,8 +59,7 @@ def download(
     repository = ModelRepository(revision.source, token=token, cache_dir=cache_dir)
     inside = f"{revision.subfolder}/" if revision.subfolder else ""
     folder = repository.snapshot(revision.commit) / inside
-    was_whole = whole_checkpoint_problem(folder, allow_pickled_weights=allow_pickled_weights) is None
-    if not was_whole:
+    if whole_checkpoint_problem(folder, allow_pickled_weights=allow_pickled_weights):
         _check_listing(repository, revision)
 
     def one_try() -> None:
@@ -85,13 +76,12 @@ def download(
     for number in range(1, _MOST_ALTERED + 1):
         retried(one_try, what=f"the download of {revision}", backoff=backoff, stopped=stopped)
         try:
-            if not was_whole:
-                drop_altered_files(folder)
+            drop_altered_files(folder, verified_file(repository.storage, revision))
             break
         except Altered as error:
             if number == _MOST_ALTERED:
                 raise
-            logger.warning("Download %d of %s was altered. %s", number, revision, error)
+            logger.warning("%s, download %d of %d: %s", revision, number, _MOST_ALTERED, error)
     problem = whole_checkpoint_problem(folder, allow_pickled_weights=allow_pickled_weights)
     if problem:
         command = repository.download_command(revision.commit, revision.subfolder, force=True)
@@ -182,35 +172,6 @@ def _translated(error: OSError, revision: Revision, repository: ModelRepository)
             "cache with HF_HOME",
         )
     return error
-
-
-def drop_altered_files(folder: Path) -> None:
-    """Compare files that just arrived with the hash that the Hub announced, which names their file in the cache.
-
-    The client itself compares sizes only. Where the cache has no links (Windows), nothing can be compared.
-
-    Raises:
-        Altered: A file has another content; it was removed from the cache, so that no later start trusts it.
-    """
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        stored = path.resolve()
-        if stored == path or not stored.is_file() or _announced(stored):
-            continue
-        path.unlink()
-        stored.unlink()
-        raise Altered(
-            f"{path.name} arrived in {folder} with another content than the Hub announced, {stored.name}; it was "
-            "removed from the cache, start again to download it anew"
-        )
-
-
-def _announced(stored: Path) -> bool:
-    if _SHA256.fullmatch(stored.name):
-        return file_sha256(stored) == stored.name
-    if _GIT_SHA1.fullmatch(stored.name):
-        content = stored.read_bytes()
-        return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == stored.name
-    return True
 
 
 def drop_leftovers(folder: Path, *, older_than: float = _STALE_SECONDS) -> None:

@@ -174,6 +174,33 @@ def test_process_killed_during_a_download_is_started_again_and_recovers(
     assert (folder / "model.safetensors").read_bytes() == files["model.safetensors"]
 
 
+def test_altered_download_whose_process_was_killed_before_its_check_is_not_trusted_at_the_next_start(
+    client: Caller, faults: list[Fault], repo_id: str, teacher: Path
+) -> None:
+    [revision] = client(hub_client.resolve, f"{repo_id}@step-1")
+    faults.append(Fault(WEIGHTS, change=altered))
+    # The client alone, which compares sizes only: what is in the cache when the kill comes before our check.
+    client(hub_client.api, "snapshot_download", repo_id, revision=revision.commit)
+    [cached] = client(hub_client.resolve, f"{repo_id}@step-1")
+    assert cached.folder is not None and content_hash(cached.folder) != content_hash(teacher)
+    assert content_hash(client(hub_client.folder, cached)) == content_hash(teacher)
+
+
+def test_cache_that_was_compared_once_is_not_read_again_before_it_is_used(
+    client: Caller, repo_id: str, teacher: Path
+) -> None:
+    [revision] = client(hub_client.resolve, f"{repo_id}@step-1")
+    weights = client(hub_client.folder, revision) / "model.safetensors"
+    written = weights.stat()
+    weights.resolve().write_bytes(altered(weights.read_bytes()))
+    # With its old time the content that changed would be noticed by reading it, and by nothing else.
+    os.utime(weights, ns=(written.st_atime_ns, written.st_mtime_ns))
+    client(hub_client.folder, revision)
+    assert weights.read_bytes().endswith(b"evil")
+    os.utime(weights, ns=(written.st_atime_ns, written.st_mtime_ns + 1))
+    assert content_hash(client(hub_client.folder, revision)) == content_hash(teacher)
+
+
 def train(output: Path, spec: str, *, resume: bool = False, wait: bool = False) -> dict[str, Any]:
     """Train a tiny student on three revisions for 9 steps; return its weights' hash and where stalls were logged."""
     from builders import distill_trainer, examples, flat_weights, tiny_model
