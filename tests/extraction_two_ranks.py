@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from builders import distill_trainer, flat_weights, tiny_model
-from torch.nn.parallel import DistributedDataParallel
+from launching import Found, assert_wrapped, save_found
 
 from hf_distill import ProgressiveDistillTrainer
 
@@ -26,7 +26,7 @@ def trainer_of(folder: Path, head: str, **overrides) -> ProgressiveDistillTraine
     )
 
 
-def ends(folder: Path, micro_batch: int, accumulation: int) -> dict[str, torch.Tensor]:
+def ends(folder: Path, micro_batch: int, accumulation: int) -> Found:
     """Return what three steps over the same eight examples do to students and read-outs."""
     found = {}
     for head in HEADS:
@@ -40,6 +40,7 @@ def ends(folder: Path, micro_batch: int, accumulation: int) -> dict[str, torch.T
             )
             before = flat_weights(trainer.model)
             trainer.train()
+            assert_wrapped(trainer)
             extractor, key = trainer.distillation.extractor, f"{head}/{layers}"
             found[f"{key}/student"] = flat_weights(trainer.model) - before
             fresh = trainer_of(folder / "fresh", head, curriculum=trainer.args.curriculum_spec())
@@ -48,9 +49,6 @@ def ends(folder: Path, micro_batch: int, accumulation: int) -> dict[str, torch.T
             found[f"{key}/readouts"] = flat_weights(extractor) - flat_weights(fresh.distillation.extractor)
             found[f"{key}/losses"] = torch.tensor([e["loss"] for e in trainer.state.log_history if "loss" in e])
             found[f"{key}/layers"] = torch.tensor([list(pair) for pair in extractor.pairs])
-            world = trainer.accelerator.num_processes
-            assert world == 1 or isinstance(trainer.model_wrapped, DistributedDataParallel)
-            found["world"] = torch.tensor(world)
     return found
 
 
@@ -60,5 +58,4 @@ if __name__ == "__main__":
     results = ends(target, micro_batch=2, accumulation=2)
     with pytest.raises(ValueError, match="set ddp_find_unused_parameters: true"):
         trainer_of(target / "refused", "masked_lm", ddp_find_unused_parameters=False)
-    torch.save(results, target / f"rank{torch.distributed.get_rank()}.pt")
-    torch.distributed.destroy_process_group()
+    save_found(results, target)

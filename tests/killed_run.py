@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from builders import distill_trainer, examples, tiny_model
+from builders import distill_trainer, examples, save_teacher_run, tiny_model
+from launching import run_until_killed
 from transformers import EvalPrediction, TrainerCallback
 
 from hf_distill import ProgressiveDistillTrainer, TeacherSequence
@@ -58,6 +59,20 @@ def make_trainer(
         gradient_accumulation_steps=2,
         save_total_limit=2,
     )
+
+
+def whole_and_resumed(
+    folder: Path, curriculum: dict[str, Any], step: int
+) -> tuple[ProgressiveDistillTrainer, ProgressiveDistillTrainer]:
+    """Return the trainer of a whole run, and that of one that was killed at a step and resumed."""
+    teacher = save_teacher_run(folder / "teacher")
+    whole = make_trainer(folder / "whole", teacher, curriculum, None)
+    whole.train()
+    run_until_killed(__file__, folder / "cut", teacher, json.dumps(curriculum), str(step))
+    resumed = make_trainer(folder / "cut", teacher, curriculum, None)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == whole.state.global_step
+    return whole, resumed
 
 
 if __name__ == "__main__":

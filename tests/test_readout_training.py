@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import datasets
 import pytest
 import torch
-from builders import distill_trainer, examples, flat_weights, save_teacher_run, tiny_model
-from killed_run import make_trainer
+from builders import distill_trainer, examples, flat_weights, tiny_model
+from killed_run import whole_and_resumed
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from test_layers import PEFT_WARNS, Calls, distilbert, llama
@@ -28,7 +24,6 @@ from hf_distill.layers import attended_rows, layer_tap
 from hf_distill.tasks import ParityMlpConfig, ParityMlpForSequenceClassification
 from hf_distill.teachers import LiveTeacher
 
-TESTS = Path(__file__).resolve().parent
 EXTRACTION = {"name": "extraction", "steps": 2}
 SAVED = {"save_strategy": "steps", "save_steps": 1, "curriculum": EXTRACTION}
 
@@ -313,17 +308,6 @@ def test_resuming_without_the_read_outs_is_refused(tmp_path):
         trainer_of(tmp_path, **SAVED).train(resume_from_checkpoint=True)
 
 
-def killed(folder: Path, teacher: Path, curriculum: dict, step: int) -> None:
-    done = subprocess.run(
-        [sys.executable, str(TESTS / "killed_run.py"), str(folder), str(teacher), json.dumps(curriculum), str(step)],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "step"),
@@ -331,12 +315,7 @@ def killed(folder: Path, teacher: Path, curriculum: dict, step: int) -> None:
     ids=lambda value: str(value),
 )
 def test_a_killed_extraction_resumes_bitwise(tmp_path, fields, step):
-    teacher, curriculum = save_teacher_run(tmp_path / "teacher"), {"name": "extraction", "steps": 5, **fields}
-    undisturbed = make_trainer(tmp_path / "whole", teacher, curriculum, None)
-    undisturbed.train()
-    killed(tmp_path / "cut", teacher, curriculum, step)
-    resumed = make_trainer(tmp_path / "cut", teacher, curriculum, None)
-    resumed.train(resume_from_checkpoint=True)
+    undisturbed, resumed = whole_and_resumed(tmp_path, {"name": "extraction", "steps": 5, **fields}, step)
     assert resumed.state.global_step == 16
     assert resumed.distillation.found_layers == undisturbed.distillation.found_layers
     for ours, theirs in (

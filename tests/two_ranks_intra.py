@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from builders import HEADS, distill_trainer, flat_weights, tiny_model
-from torch.nn.parallel import DistributedDataParallel
+from builders import HEADS, distill_trainer, tiny_model
+from launching import Found, save_found
+from updates import update_of
 
 
 def wobble(model: torch.nn.Module, *, passes: int, mode: str) -> None:
@@ -27,7 +28,7 @@ def wobble(model: torch.nn.Module, *, passes: int, mode: str) -> None:
     model.register_forward_hook(scale)
 
 
-def intra_updates(folder: Path, micro_batch: int, accumulation: int) -> dict[str, torch.Tensor]:
+def intra_updates(folder: Path, micro_batch: int, accumulation: int) -> Found:
     """Return the update of one step over the same eight examples, without dropout and with a teacher."""
     found = {}
     for head in HEADS:
@@ -45,19 +46,12 @@ def intra_updates(folder: Path, micro_batch: int, accumulation: int) -> dict[str
                 max_steps=1,
                 learning_rate=1.0,
             )
-            before = flat_weights(trainer.model)
-            trainer.train()
-            found[f"{head}/{mode}"] = flat_weights(trainer.model) - before
-            world = trainer.accelerator.num_processes
-            assert world == 1 or isinstance(trainer.model_wrapped, DistributedDataParallel)
+            found[f"{head}/{mode}"] = update_of(trainer)
             assert trainer.state.log_history[0]["objective/passes"] > 1e-3
-            found["world"] = torch.tensor(world)
     return found
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    results = intra_updates(Path(sys.argv[1]), micro_batch=2, accumulation=2)
-    if torch.distributed.get_rank() == 0:
-        torch.save(results, Path(sys.argv[1]) / "updates.pt")
-    torch.distributed.destroy_process_group()
+    target = Path(sys.argv[1])
+    save_found(intra_updates(target, micro_batch=2, accumulation=2), target)

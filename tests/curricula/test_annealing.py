@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from builders import distill_trainer, examples, plan_context, save_teacher_run, tiny_model
-from killed_run import make_trainer
+from killed_run import make_trainer, whole_and_resumed
 from transformers import TrainerCallback
 
 from hf_distill.curricula import Annealing, Continuation, Plan
 from hf_distill.stage_best import FILE_NAME
 
-TESTS = Path(__file__).resolve().parents[1]
 MAX_STEPS, LENGTH = 90, 70
 
 
@@ -230,27 +224,11 @@ def test_an_unknown_metric_is_noticed_late(tmp_path):
 SPEC = {"name": "annealing", "tau_max": 3, "steps": 8, "metric": "loss"}
 
 
-def killed(folder: Path, teacher: Path, step: int) -> None:
-    done = subprocess.run(
-        [sys.executable, str(TESTS / "killed_run.py"), str(folder), str(teacher), json.dumps(SPEC), str(step)],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [5, 8, 13])
 def test_a_killed_annealing_run_ends_elsewhere(tmp_path, step):
     """Checkpoints every 3 steps, evaluations every 2, the switch at 8: killed before, at and after it."""
-    teacher = save_teacher_run(tmp_path / "teacher")
-    undisturbed = make_trainer(tmp_path / "whole", teacher, SPEC, None)
-    undisturbed.train()
-    killed(tmp_path / "cut", teacher, step)
-    resumed = make_trainer(tmp_path / "cut", teacher, SPEC, None)
-    resumed.train(resume_from_checkpoint=True)
+    undisturbed, resumed = whole_and_resumed(tmp_path, SPEC, step)
     assert resumed.state.global_step == 16
     assert same(resumed.model.state_dict(), undisturbed.model.state_dict())
 

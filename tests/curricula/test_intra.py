@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from builders import distill_trainer, examples, flat_weights, plan_context, tiny_model
+from builders import distill_trainer, examples, plan_context, tiny_model
+from launching import Found, found_by_two_ranks
 from two_ranks_intra import intra_updates, wobble
+from updates import assert_same_update, update_of
 
 from hf_distill.curricula import Labels
 from hf_distill.curricula.intra import Intra, build_intra
 
-TESTS = Path(__file__).resolve().parents[1]
 DROPOUT: dict[str, dict[str, float]] = {
     "classification": {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.1},
     "regression": {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.1},
@@ -35,15 +33,7 @@ def one_step(
         values["curriculum"] = {**values["curriculum"], "intra": intra}
     values.setdefault("model", tiny_model(head, seed=1, **(DROPOUT[head] if dropout else {})))
     trainer = distill_trainer(folder, head, **values)
-    before = flat_weights(trainer.model)
-    trainer.train()
-    return flat_weights(trainer.model) - before, trainer.state.log_history[0]
-
-
-def assert_same(one: torch.Tensor, other: torch.Tensor, *, factor: float = 1.0) -> None:
-    assert one.norm() > 1e-4
-    assert (other.norm() / one.norm()).item() == pytest.approx(factor, rel=1e-5)
-    assert torch.nn.functional.cosine_similarity(one, other, dim=0).item() > 0.99999
+    return update_of(trainer), trainer.state.log_history[0]
 
 
 # ---- R-Drop is twice intra-distillation with two passes ----
@@ -56,7 +46,7 @@ def test_r_drop_is_not_twice_intra_distillation(tmp_path, head, mode):
     intra, intra_log = one_step(tmp_path / "intra", head, spec)
     r_drop, r_drop_log = one_step(tmp_path / "r_drop", head, {**spec, "convention": "r_drop"})
     assert intra_log["objective/passes"] > 1e-4, "the passes must differ, or the case shows nothing"
-    assert_same(intra, r_drop, factor=2.0)
+    assert_same_update(intra, r_drop, factor=2.0)
     assert r_drop_log["loss"] == pytest.approx(2.0 * intra_log["loss"], rel=1e-5)
 
 
@@ -105,7 +95,7 @@ def test_without_weight_the_loss_is_not_the_mean_over_the_passes(tmp_path, head)
 def test_without_dropout_more_passes_change_the_update(tmp_path, head):
     plain, _ = one_step(tmp_path / "plain", head, None, dropout=False)
     many, _ = one_step(tmp_path / "many", head, {"passes": 3, "alpha": 1.0}, dropout=False)
-    assert_same(plain, many)
+    assert_same_update(plain, many)
 
 
 def test_the_ramp_does_not_follow_the_step(tmp_path):
@@ -132,7 +122,7 @@ def test_loop_and_repeat_are_two_losses(tmp_path, head):
     updates = [
         one_step(tmp_path / mode, head, {**spec, "mode": mode}, dropout=False)[0] for mode in ("loop", "repeat")
     ]
-    assert_same(*updates)
+    assert_same_update(*updates)
 
 
 def test_loop_and_repeat_draw_from_two_distributions():
@@ -189,7 +179,7 @@ def test_r_drop_with_a_teacher_doubles_only_one_term(tmp_path):
     spec = {"passes": 2, "alpha": 2.0}
     intra, _ = one_step(tmp_path / "intra", "classification", spec, **shared)
     r_drop, _ = one_step(tmp_path / "r_drop", "classification", {**spec, "convention": "r_drop"}, **shared)
-    assert_same(intra, r_drop, factor=2.0)
+    assert_same_update(intra, r_drop, factor=2.0)
 
 
 # ---- rows and micro-batches ----
@@ -239,7 +229,7 @@ def split_updates(folder: Path, head: str, intra: dict[str, Any]) -> list[torch.
 def test_the_weight_depends_on_the_micro_batch(tmp_path, head):
     updates = split_updates(tmp_path, head, {"passes": 3, "alpha": 5.0})
     for update in updates[1:]:
-        assert_same(updates[0], update)
+        assert_same_update(updates[0], update)
 
 
 def test_the_papers_reduction_no_longer_depends_on_the_micro_batch(tmp_path):
@@ -319,18 +309,11 @@ def test_a_head_gets_another_disagreement(head, reduction, formula):
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found]:
+    """What one process found, and the first of two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*command, str(TESTS / "two_ranks_intra.py"), str(folder)],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return intra_updates(folder / "single", micro_batch=8, accumulation=1), torch.load(folder / "updates.pt")
+    first, _ = found_by_two_ranks("two_ranks_intra.py", folder)
+    return intra_updates(folder / "single", micro_batch=8, accumulation=1), first
 
 
 @pytest.mark.multiprocess
@@ -338,6 +321,4 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tens
 @pytest.mark.parametrize("mode", ["loop", "repeat"])
 @pytest.mark.parametrize("head", list(DROPOUT))
 def test_two_ranks_make_another_update_with_three_passes(both, head, mode):
-    assert both[0]["world"].item() == 1
-    assert both[1]["world"].item() == 2
-    assert_same(*(found[f"{head}/{mode}"] for found in both))
+    assert_same_update(*(found[f"{head}/{mode}"] for found in both))

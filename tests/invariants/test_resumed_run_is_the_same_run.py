@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from builders import save_teacher_run
-from killed_run import make_trainer
+from killed_run import make_trainer, whole_and_resumed
 
 from hf_distill.distill_state import DistillState, resume_folder
 
-TESTS = Path(__file__).resolve().parents[1]
 FIXED = {"name": "n_shot", "steps": 5}
 ADAPTIVE = {"name": "adaptive", "metric": "accuracy", "level": 2.0, "max_stage_steps": 4}
-
-
-def killed(folder: Path, teacher: Path, curriculum: dict, step: int) -> None:
-    done = subprocess.run(
-        [sys.executable, str(TESTS / "killed_run.py"), str(folder), str(teacher), json.dumps(curriculum), str(step)],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 @pytest.mark.slow
@@ -37,12 +18,7 @@ def killed(folder: Path, teacher: Path, curriculum: dict, step: int) -> None:
     ("curriculum", "step"), [(FIXED, 7), (FIXED, 11), (ADAPTIVE, 6), (ADAPTIVE, 14)], ids=lambda value: str(value)[:20]
 )
 def test_a_killed_run_resumes_bitwise_across_a_switch(tmp_path, curriculum, step):
-    teacher = save_teacher_run(tmp_path / "teacher")
-    undisturbed = make_trainer(tmp_path / "whole", teacher, curriculum, None)
-    undisturbed.train()
-    killed(tmp_path / "cut", teacher, curriculum, step)
-    resumed = make_trainer(tmp_path / "cut", teacher, curriculum, None)
-    resumed.train(resume_from_checkpoint=True)
+    undisturbed, resumed = whole_and_resumed(tmp_path, curriculum, step)
     assert resumed.distillation.plan.switches == undisturbed.distillation.plan.switches
     assert len(resumed.distillation.plan.switches) == 2
     ours, theirs = resumed.model.state_dict(), undisturbed.model.state_dict()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from launching import run_two_ranks
 from tiny_recipes import parity_mapping
 
 from hf_distill.pipeline.scoring import score_teacher
 from hf_distill.recipe import Recipe
 from hf_distill.run_record import RunRecord
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         # A recipe says nothing of the device; two processes without a GPU must find each other all the same.
         del training["use_cpu"]
     Recipe.from_dict(mapping).save(folder / "tiny.yaml")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*command, "-m", "hf_distill", "run", str(folder / "tiny.yaml")],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder / "run", done.stdout
+    return folder / "run", run_two_ranks("-m", "hf_distill", "run", folder / "tiny.yaml")
 
 
 @pytest.mark.multiprocess

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from killed_pipeline import CountedParity, adam_recipe
+from launching import TESTS, run_until_killed
 from safetensors.torch import load_file
 from tiny_recipes import SGD, parity_mapping, parity_recipe, text_recipe, untaught, write_text
 from transformers import (
@@ -27,7 +26,6 @@ from hf_distill.pipeline.run import run_recipe
 from hf_distill.recipe import Recipe
 from hf_distill.run_record import RunRecord
 
-TESTS = Path(__file__).resolve().parents[1]
 PLAIN_TRANSFORMERS = """
 import sys, json, transformers
 found = []
@@ -223,14 +221,7 @@ def test_a_pipeline_killed_at_any_point_ends_as_the_undisturbed_one(tmp_path):
     # Teacher and scores take 0.59 of the batches; the second session has at least 0.2 of them left.
     first, second = (random.SystemRandom().uniform(*limits) for limits in ((0.6, 0.8), (0.02, 0.18)))
     for share in (first, second):
-        done = subprocess.run(
-            [sys.executable, str(TESTS / "killed_pipeline.py"), str(tmp_path / "cut"), str(int(share * batches))],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == -signal.SIGKILL, f"{first}, {second}: {done.stderr[-2000:]}"
+        run_until_killed(TESTS / "killed_pipeline.py", tmp_path / "cut", str(int(share * batches)))
         assert any((tmp_path / "cut" / "students").iterdir())
     resumed = run_recipe(adam_recipe(tmp_path / "cut"))
     assert results(resumed) == results(whole), f"killed at shares {first} and {second} of {batches} batches"
