@@ -28,14 +28,11 @@ class Objective(ABC):
         unit: What one value belongs to; it picks the denominator.
         heads: Heads on which the objective means something.
         needs: What must be at hand: "labels", "teacher.logits", "student.hidden_states", ...
-        partition_invariant: Whether the same examples give the same update however they are split into
-            micro-batches; not so where items are compared with the others of their micro-batch.
     """
 
     unit: ClassVar[Unit] = "label"
     heads: ClassVar[frozenset[Head]] = ALL_HEADS
     needs: ClassVar[frozenset[str]] = frozenset()
-    partition_invariant: ClassVar[bool] = True
 
     @abstractmethod
     def values(self, signals: Signals, *, temperature: float) -> Tensor:
@@ -43,6 +40,15 @@ class Objective(ABC):
 
         Shapes: (R,).
         """
+
+    @property
+    def partition_invariant(self) -> bool:
+        """Whether the same examples give the same update however they are split into micro-batches.
+
+        Not so where items are compared with the others of their micro-batch. What holds there: a window's update is
+        that of its micro-batches alone, each weighed with its share of the window's items, on however many ranks.
+        """
+        return True
 
     @property
     def compares_passes(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -32,8 +32,6 @@ class CKD(TemperedObjective):
     compares with the teacher; the part with the labels is `cross_entropy` beside it.
     """
 
-    partition_invariant: ClassVar[bool] = False
-
     temperature_on: Literal["teacher", "both"] = field(
         default="both", metadata={"help": "whose logits the temperature divides"}
     )
@@ -43,6 +41,11 @@ class CKD(TemperedObjective):
     def __post_init__(self) -> None:
         if min(self.positive, self.negative) < 1:
             raise ValueError(f"ckd: groups need 1 row or more, got {self.positive} and {self.negative}")
+
+    @property
+    def partition_invariant(self) -> bool:
+        """It is not: a row is compared with its neighbours."""
+        return False
 
     @property
     def argmax_refusal(self) -> str | None:

@@ -42,7 +42,6 @@ class PKT(FeatureObjective):
     """
 
     unit: ClassVar[Unit] = "example"
-    partition_invariant: ClassVar[bool] = False
 
     kernels: Literal["both", "cosine", "student_t"] = field(
         default="both", metadata={"help": "similarity of two examples"}
@@ -50,6 +49,11 @@ class PKT(FeatureObjective):
     divergence: Literal["jeffreys", "kl"] = field(
         default="jeffreys", metadata={"help": "between the teacher's and the student's probabilities"}
     )
+
+    @property
+    def partition_invariant(self) -> bool:
+        """It is not: an example is compared with the others of its micro-batch."""
+        return False
 
     def per_pair(self, signals: Signals) -> list[Tensor]:
         """Return each example's divergence, summed over the kernels."""

@@ -35,7 +35,6 @@ class RKD(FeatureObjective):
     """
 
     unit: ClassVar[Unit] = "example"
-    partition_invariant: ClassVar[bool] = False
 
     distance: float = field(default=25.0, metadata={"help": "weight of distances, ≥ 0"})
     angle: float = field(default=50.0, metadata={"help": "weight of angles, ≥ 0"})
@@ -45,6 +44,11 @@ class RKD(FeatureObjective):
             raise ValueError(
                 f"rkd: `distance` and `angle` must be ≥ 0 and not both 0, got {self.distance:g} and {self.angle:g}"
             )
+
+    @property
+    def partition_invariant(self) -> bool:
+        """It is not: an example is compared with the others of its micro-batch."""
+        return False
 
     def per_pair(self, signals: Signals) -> list[Tensor]:
         """Return each example's weighted differences of distances and angles."""

@@ -31,7 +31,11 @@ class SimilarityPreserving(FeatureObjective):
     """
 
     unit: ClassVar[Unit] = "example"
-    partition_invariant: ClassVar[bool] = False
+
+    @property
+    def partition_invariant(self) -> bool:
+        """It is not: an example is compared with the others of its micro-batch."""
+        return False
 
     def per_pair(self, signals: Signals) -> list[Tensor]:
         """Return each example's mean squared difference of similarities."""

@@ -56,6 +56,11 @@ class UncertaintySplit(TemperedObjective):
             raise ValueError(f"threshold must be a probability in [0, 1] or 'median', got {self.threshold:g}")
 
     @property
+    def partition_invariant(self) -> bool:
+        """Only with a fixed threshold: a median is one of the micro-batch's rows."""
+        return self.threshold != "median"
+
+    @property
     def argmax_refusal(self) -> str | None:
         """Nothing is left among the other classes."""
         return WITHOUT_OTHERS

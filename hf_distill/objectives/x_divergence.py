@@ -57,7 +57,11 @@ class XDivergenceSum(XDivergence):
     """
 
     unit: ClassVar[Unit] = "batch"
-    partition_invariant: ClassVar[bool] = False
+
+    @property
+    def partition_invariant(self) -> bool:
+        """It is not: with more micro-batches each one's sum is smaller."""
+        return False
 
     def values(self, signals: Signals, *, temperature: float) -> Tensor:
         """Return the sum over the rows of the micro-batch."""

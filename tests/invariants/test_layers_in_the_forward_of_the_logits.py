@@ -9,28 +9,15 @@ import pytest
 import torch
 from builders import distill_trainer, flat_weights, save_teacher_run, tiny_model
 from transformers import TrainingArguments
+from updates import update_of
 
 from hf_distill import TeacherSequence
-from hf_distill.objectives import OBJECTIVES, FeatureObjective
 
-SPLITS = [(8, 1), (2, 4), (1, 8)]
 WIDE = {"masked_lm": {"num_hidden_layers": 4, "hidden_size": 32}, "causal_lm": {"n_layer": 4, "n_embd": 32}}
 EAGER = {"attn_implementation": "eager"}
-# Fields with which each objective takes models of other widths; a new one is tested as soon as it is registered.
-FIELDS = {
-    "hidden_mse": {"projector": "linear"},
-    "hidden_cosine": {"projector": "linear"},
-    "relation_kl": {"relation_heads": 4},
-}
-NAMES = [name for name in OBJECTIVES if issubclass(OBJECTIVES.get(name), FeatureObjective)]
 # transformers renamed it within version 5.
 ARGUMENTS = {field.name for field in dataclasses.fields(TrainingArguments)}
 CHECKPOINTING = "activation_checkpointing" if "activation_checkpointing" in ARGUMENTS else "gradient_checkpointing"
-BY_NATURE = "compares the examples of a micro-batch with each other, so that how a batch is split matters"
-SPLIT_CASES = [
-    pytest.param(name, marks=[] if OBJECTIVES.get(name).partition_invariant else pytest.mark.skip(BY_NATURE))
-    for name in (*NAMES, "ckd")
-]
 ALL = [
     {"name": "forward_kl"},
     {"name": "hidden_mse", "projector": "linear", "layers": "uniform"},
@@ -50,33 +37,6 @@ def trainer_of(folder: Path, head: str, objectives: list[dict], **overrides):
         **overrides,
     }
     return distill_trainer(folder, head, **given)
-
-
-def everything_trained(trainer) -> torch.Tensor:
-    beside = [parameter.detach().flatten().double() for parameter in trainer.readout_parameters()]
-    return torch.cat([flat_weights(trainer.model), *beside])
-
-
-@pytest.mark.parametrize("head", WIDE)
-@pytest.mark.parametrize("name", SPLIT_CASES)
-def test_how_a_batch_is_split_does_not_change_the_update(tmp_path, head, name):
-    updates = []
-    for size, steps in SPLITS:
-        trainer = trainer_of(
-            tmp_path / f"{size}",
-            head,
-            [{"name": name, "layers": "uniform", **FIELDS.get(name, {})}],
-            per_device_train_batch_size=size,
-            gradient_accumulation_steps=steps,
-            learning_rate=0.01,
-        )
-        before = everything_trained(trainer)
-        trainer.train()
-        updates.append(everything_trained(trainer) - before)
-    for update in updates[1:]:
-        assert updates[0].norm() > 1e-4
-        assert (update.norm() / updates[0].norm()).item() == pytest.approx(1.0, abs=1e-5)
-        assert torch.nn.functional.cosine_similarity(update, updates[0], dim=0).item() > 0.99999
 
 
 @pytest.mark.parametrize("head", WIDE)
@@ -132,10 +92,9 @@ def test_passes_of_intra_distillation_are_each_compared_with_one_forward_of_the_
         trainer = trainer_of(tmp_path / mode / str(len(spec)), "masked_lm", ALL[:4], spec=spec, learning_rate=0.01)
         calls = []
         trainer.teacher.model.register_forward_hook(lambda *call: calls.append(call))
-        before = everything_trained(trainer)
-        trainer.train()
+        change = update_of(trainer)
         assert len(calls) == 1
-        return everything_trained(trainer) - before
+        return change
 
     # Without dropout the passes agree, and their mean is one pass.
     with_passes = update(intra={"passes": 2, "alpha": 0.0, "mode": mode})
@@ -184,8 +143,6 @@ def test_activation_checkpointing_keeps_the_gradient_of_layers(tmp_path, head):
         trainer = trainer_of(
             tmp_path / str(checkpointing), head, ALL[1:3], learning_rate=0.01, **{CHECKPOINTING: checkpointing}
         )
-        before = everything_trained(trainer)
-        trainer.train()
-        updates.append(everything_trained(trainer) - before)
+        updates.append(update_of(trainer))
     assert updates[0].norm() > 1e-4
     torch.testing.assert_close(updates[1], updates[0], rtol=1e-5, atol=1e-9)

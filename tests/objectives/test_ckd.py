@@ -67,5 +67,5 @@ def test_empty_groups_are_refused():
 
 
 def test_it_says_that_it_depends_on_the_micro_batch():
-    assert not CKD.partition_invariant
+    assert not CKD().partition_invariant
     assert CKD().formula() == "τ²·KL(Δteacher/τ ‖ Δstudent/τ)"

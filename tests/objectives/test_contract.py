@@ -32,6 +32,7 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "skew_reverse_kl": [{}, {"alpha": 0.0}],
     "soft_rank_correlation": [{}, {"classes": 3}],
     "top_k_kl": [{}, {"k": 2}],  # the default is more than all classes here: the dense divergence
+    "uncertainty_split": [{}, {"threshold": "median"}],
 }
 # Objectives that compare with the teacher and are not 0 where it and the student agree, or may be negative.
 NO_DISTANCE: frozenset[str] = frozenset()
@@ -43,6 +44,8 @@ TEACHER_FIELDS = ("teacher_logits", "teacher_hidden")
 KNOWN_NEEDS = {"labels", "teacher.logits", "student.passes"} | {
     f"{side}.{kind}" for side in ("student", "teacher") for kind in ("hidden_states", "attentions")
 }
+# Objectives that compare a row with the next ones, around the end: their rows may be rotated only.
+CYCLIC = frozenset({"ckd"})
 # Objectives that look at the positions of a whole forward have a contract of their own: test_feature_contract.py.
 WHOLE_FORWARD = frozenset({"attention_kl", "pkt", "relation_kl", "rkd", "similarity_preserving"})
 
@@ -53,6 +56,10 @@ CASES = [
     for fields in ARGUMENTS.get(name, [{}])
     for head in sorted(OBJECTIVES.get(name).heads)
 ]
+
+
+def objective_of(name: str, fields: dict[str, Any]) -> Objective:
+    return OBJECTIVES.build({"name": name, **fields}, path="objective")
 
 
 def compares_logits(case: Any) -> bool:
@@ -69,21 +76,11 @@ def has_teacher(case: Any) -> bool:
 LOGIT_CASES = [case for case in CASES if compares_logits(case)]
 DISTANCES = [case for case in CASES if has_teacher(case)]
 EVERY_CASE = pytest.mark.parametrize(("name", "fields", "head"), CASES)
-EVERY_PARTITIONED_CASE = pytest.mark.parametrize(
-    ("name", "fields", "head"),
-    [
-        case
-        if OBJECTIVES.get(case.values[0]).partition_invariant
-        else pytest.param(*case.values, id=case.id, marks=pytest.mark.skip("depends on the micro-batch by its nature"))
-        for case in CASES
-    ],
-)
+INVARIANT = [case for case in CASES if objective_of(*case.values[:2]).partition_invariant]
+EVERY_INVARIANT_CASE = pytest.mark.parametrize(("name", "fields", "head"), INVARIANT)
+EVERY_OTHER_CASE = pytest.mark.parametrize(("name", "fields", "head"), [c for c in CASES if c not in INVARIANT])
 EVERY_LOGIT_CASE = pytest.mark.parametrize(("name", "fields", "head"), LOGIT_CASES)
 EVERY_DISTANCE = pytest.mark.parametrize(("name", "fields", "head"), DISTANCES)
-
-
-def objective_of(name: str, fields: dict[str, Any]) -> Objective:
-    return OBJECTIVES.build({"name": name, **fields}, path="objective")
 
 
 def signals_for(
@@ -242,28 +239,47 @@ def test_inputs_are_not_written_to(name, fields, head):
 # ---- rows ----
 
 
-@EVERY_PARTITIONED_CASE
+@EVERY_CASE
 @settings(derandomize=True, deadline=None, max_examples=5)
 @given(seed=st.integers(0, 1000))
 def test_the_order_of_rows_does_not_matter(name, fields, head, seed):
     objective = objective_of(name, fields)
     signals = signals_for(objective, head, seed=seed)
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(seed))
+    if name in CYCLIC:
+        order = torch.arange(ROWS).roll(seed)
     values, moved = (objective.values(one, temperature=2.0) for one in (signals, rows_of(signals, order)))
     expected = values if objective.unit == "batch" else values[order]
     torch.testing.assert_close(moved, expected, rtol=1e-12, atol=1e-12)
 
 
-@EVERY_PARTITIONED_CASE
+def parts_and_whole(objective: Objective, signals: Signals, cut: int) -> tuple[float, float]:
+    """Return the loss of a window of two micro-batches, and that of one."""
+    parts = [rows_of(signals, part) for part in (slice(None, cut), slice(cut, None))]
+
+    def loss(micro_batches: list[Signals]) -> float:
+        items = torch.tensor(float(len(micro_batches) if objective.unit == "batch" else ROWS))
+        values = [objective.values(one, temperature=2.0) for one in micro_batches]
+        return sum(reduce_values(one, items).item() for one in values)
+
+    return loss(parts), loss([signals])
+
+
+@EVERY_INVARIANT_CASE
 @settings(derandomize=True, deadline=None, max_examples=5)
 @given(seed=st.integers(0, 1000), cut=st.integers(0, ROWS))
 def test_two_parts_of_a_batch_add_up_to_the_whole(name, fields, head, seed, cut):
     objective = objective_of(name, fields)
-    signals = signals_for(objective, head, seed=seed)
-    parts = [rows_of(signals, part) for part in (slice(None, cut), slice(cut, None))]
-    denominator = torch.tensor(float(ROWS))
-    whole, *halves = (reduce_values(objective.values(one, temperature=2.0), denominator) for one in (signals, *parts))
-    assert sum(halves).item() == pytest.approx(whole.item(), rel=1e-12, abs=1e-12)
+    parts, whole = parts_and_whole(objective, signals_for(objective, head, seed=seed), cut)
+    assert parts == pytest.approx(whole, rel=1e-12, abs=1e-12)
+
+
+@EVERY_OTHER_CASE
+def test_an_objective_that_says_it_depends_on_the_micro_batch_does(name, fields, head):
+    objective = objective_of(name, fields)
+    splits = [parts_and_whole(objective, signals_for(objective, head), cut) for cut in range(1, ROWS)]
+    assert any(parts != pytest.approx(whole, rel=1e-3) for parts, whole in splits)
+    assert "micro-batch" in (type(objective).__doc__ or ""), "its documentation must say so"
 
 
 @EVERY_LOGIT_CASE
