@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -12,7 +13,7 @@ from hf_distill.pipeline.cells import Cell, build_trainer
 from hf_distill.pipeline.teacher import open_teacher, teacher_trainer
 from hf_distill.pipeline.training_arguments import checked_training
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe import Recipe, available_recipes
 from hf_distill.switching import restarting_schedule
 from hf_distill.tasks import Task
 from hf_distill.teachers import LiveTeacher, TeacherSource
@@ -48,6 +49,7 @@ def check_before_training(recipe: Recipe, task: Task, workspace: Workspace, cell
     """
     check_keys(recipe)
     refuse_pushes_over_one_another(cells)
+    refuse_a_teacher_that_another_recipe_makes(recipe)
     teacher: TeacherSource | None = None
     if recipe.teacher is not None:
         trained = recipe.teacher.train is not None
@@ -71,6 +73,23 @@ def refuse_pushes_over_one_another(cells: Sequence[Cell]) -> None:
             f"{sorted(repeated)[0]!r}, one over another; leave push_to_hub out and push the one you choose with "
             "`hf-distill push`"
         )
+
+
+def refuse_a_teacher_that_another_recipe_makes(recipe: Recipe) -> None:
+    """Say which recipe of the package is to be run first where the teacher is what it leaves, and is not there.
+
+    Raises:
+        ValueError: The teacher's folder is missing below the `output_dir` of such a recipe.
+    """
+    source = recipe.teacher.source if recipe.teacher is not None else None
+    if not isinstance(source, str) or Path(source).exists():
+        return
+    for info in available_recipes():
+        if Path(source).is_relative_to(Recipe.load(info.name).output_dir):
+            raise ValueError(
+                f"teacher.source: {source} is not there; it comes from another recipe. First, from this folder: "
+                f"hf-distill run {info.name}"
+            )
 
 
 def check_plans(

@@ -125,6 +125,17 @@ def test_a_typo_is_not_told_as_another_recipe_where_the_folder_holds_a_run(
     assert "holds a run of another recipe" in other.err
 
 
+def test_round_two_finds_the_student_of_round_one_from_the_same_folder(hf_distill, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    teacher = [f"--set=teacher.train.training.{key}=4" for key in ("max_steps", "save_steps", "eval_steps")]
+    short = ["--set", "seeds=[0]", "--set", "training.max_steps=4", "--set", "training.eval_steps=4"]
+    trained = hf_distill("run", "intra_distillation/round_1", *short, *teacher, "--set", "report.enabled=false")
+    assert trained.code == 0, trained.err
+    shown = hf_distill("run", "intra_distillation/round_2", *short, "--check")
+    assert shown.code == 0, shown.err
+    assert shown.lines[-1] == "The recipe is sound: 2 students would be trained into runs/self-distillation-round-2."
+
+
 def test_check_looks_at_the_output_folder_too(hf_distill, recipe, tmp_path):
     (tmp_path / "unused").mkdir()
     (tmp_path / "unused" / "thesis.tex").write_text("years of work")

@@ -166,3 +166,14 @@ def test_students_that_would_be_pushed_over_one_another_are_refused(tmp_path):
         refuse_pushes_over_one_another(cells)
     refuse_pushes_over_one_another(cells[:1])
     refuse_pushes_over_one_another([Cell("labels", {"name": "labels"}, {}, seed) for seed in (0, 1)])
+
+
+def test_a_teacher_that_another_recipe_makes_is_told_with_that_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = Recipe.load("intra_distillation/round_2")
+    with pytest.raises(ValueError, match=r"^teacher\.source: .* hf-distill run intra_distillation/round_1$"):
+        check(recipe)
+    assert not any(tmp_path.iterdir())
+    Path(recipe.teacher.source).mkdir(parents=True)
+    with pytest.raises(ValueError, match="holds neither checkpoint-"):
+        check(recipe)
