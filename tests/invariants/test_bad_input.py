@@ -54,7 +54,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def expect_refusal(tmp_path: Path, run: Callable[[], Any], match: str) -> None:
+def assert_refused(tmp_path: Path, run: Callable[[], Any], match: str) -> None:
     """Check that `run` is refused with the message, that nothing was trained and that nothing was lost."""
     before = contents(tmp_path)
     with pytest.raises(ValueError, match=match) as error:
@@ -79,7 +79,7 @@ def test_a_sound_recipe_is_not_refused(tmp_path, teacher):
 )
 def test_a_missing_revision_of_a_folder_lists_those_that_exist(tmp_path, teacher, asked, listed):
     recipe = taught(tmp_path / "run", f"{teacher}@{asked}")
-    expect_refusal(
+    assert_refused(
         tmp_path, lambda: run_recipe(recipe), rf"has no folder '{asked.replace('*', '[*]')}'. There: .*{listed}"
     )
 
@@ -88,7 +88,7 @@ def test_a_missing_revision_of_a_repository_lists_those_that_exist(tmp_path, tea
     cache = Path(constants.HF_HUB_CACHE)
     storage = cache_model(cache, "bad-input/teacher", {"step10": teacher / "checkpoint-10", "main": None})
     recipe = taught(tmp_path / "run", "bad-input/teacher@step11")
-    expect_refusal(tmp_path, lambda: run_recipe(recipe), r"step11.*step10")
+    assert_refused(tmp_path, lambda: run_recipe(recipe), r"step11.*step10")
     shutil.rmtree(storage)
 
 
@@ -96,22 +96,22 @@ def test_a_missing_revision_of_a_curriculum_lists_those_that_exist(tmp_path, tea
     compare = {"labels": {"name": "labels"}, "x": {"name": "two_shot", "revision": 25, "steps": 1}}
     recipe = taught(tmp_path / "run", teacher, compare=compare)
     listed = "no revision 25; it has checkpoint-10, checkpoint-20, checkpoint-30"
-    expect_refusal(tmp_path, lambda: run_recipe(recipe), listed)
+    assert_refused(tmp_path, lambda: run_recipe(recipe), listed)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     recipe = taught(tmp_path / "run", tmp_path / "nowhere")
-    expect_refusal(tmp_path, lambda: run_recipe(recipe), r"nowhere is not there; expected a folder")
+    assert_refused(tmp_path, lambda: run_recipe(recipe), r"nowhere is not there; expected a folder")
 
 
 def test_a_half_written_checkpoint_is_named_and_not_passed_over(tmp_path, teacher):
     cut(teacher / "checkpoint-20" / "model.safetensors", 500)
     recipe = taught(tmp_path / "run", teacher)
-    expect_refusal(
+    assert_refused(
         tmp_path, lambda: run_recipe(recipe), r"checkpoint-20 .* not a whole checkpoint.*Delete that folder"
     )
     (teacher / "checkpoint-20" / "model.safetensors").unlink()
-    expect_refusal(
+    assert_refused(
         tmp_path, lambda: run_recipe(recipe), r"checkpoint-20 .* not a whole checkpoint: it holds no weights"
     )
 
@@ -122,7 +122,7 @@ def test_pickled_weights_are_refused_with_the_way_out(tmp_path, teacher):
     (folder / "model.safetensors").unlink()
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
     recipe = taught(tmp_path / "run", teacher)
-    expect_refusal(tmp_path, lambda: run_recipe(recipe), r"pickled weights only.*`allow_pickled_weights`")
+    assert_refused(tmp_path, lambda: run_recipe(recipe), r"pickled weights only.*`allow_pickled_weights`")
     allowed = {"source": str(teacher), "allow_pickled_weights": True}
     assert run_recipe(taught(tmp_path / "run", teacher, teacher=allowed)).runs
 
@@ -133,7 +133,7 @@ def test_a_pickled_student_is_refused(tmp_path, teacher):
     model.config.save_pretrained(folder)
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
     recipe = taught(tmp_path / "run", teacher, student={"model": {"pretrained": str(folder)}})
-    expect_refusal(tmp_path, lambda: run_recipe(recipe), r"model\.pretrained: .*pickled weights are not read")
+    assert_refused(tmp_path, lambda: run_recipe(recipe), r"model\.pretrained: .*pickled weights are not read")
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,12 @@ def test_a_teacher_with_another_head_is_refused(tmp_path, cls, said):
     else:
         bert(tmp_path / "teacher", cls=cls)
     recipe = taught(tmp_path / "run", tmp_path / "teacher")
-    expect_refusal(tmp_path, lambda: run_recipe(recipe), rf"{said}.*Use a teacher with a classification head")
+    assert_refused(tmp_path, lambda: run_recipe(recipe), rf"{said}.*Use a teacher with a classification head")
 
 
 def test_a_teacher_with_another_number_of_labels_is_refused(tmp_path):
     recipe = taught(tmp_path / "run", bert(tmp_path / "teacher", num_labels=3))
-    expect_refusal(
+    assert_refused(
         tmp_path, lambda: run_recipe(recipe), r"student has 2 labels and the teacher 3.*teacher's num_labels"
     )
 
@@ -160,14 +160,14 @@ def test_a_teacher_with_the_labels_in_another_order_is_refused(tmp_path):
     folder = bert(tmp_path / "teacher", id2label={0: "even", 1: "odd"}, label2id={"even": 0, "odd": 1})
     config = {**BERT, "id2label": {"0": "odd", "1": "even"}, "label2id": {"odd": 0, "even": 1}}
     recipe = taught(tmp_path / "run", folder, student={"model": {"architecture": "bert", "config": config}})
-    expect_refusal(tmp_path, lambda: run_recipe(recipe), "order their labels differently")
+    assert_refused(tmp_path, lambda: run_recipe(recipe), "order their labels differently")
 
 
 def test_revisions_of_two_architectures_are_refused_before_a_student_is_trained(tmp_path, teacher):
     shutil.rmtree(teacher / "checkpoint-20")
     bert(teacher / "checkpoint-20", hidden_size=4)
     recipe = taught(tmp_path / "run", teacher)
-    expect_refusal(
+    assert_refused(
         tmp_path, lambda: run_recipe(recipe), r"'checkpoint-20' .* does not fit .*must have one architecture"
     )
 
@@ -188,7 +188,7 @@ def test_different_tokenizers_are_refused(tmp_path, text_teacher):
     (other / "more.txt").write_text("zebra quagga okapi kudu gnu " * 200)
     source = {"source": str(text_teacher / "run" / "teacher")}
     recipe = text_recipe(tmp_path / "run", other, "masked_lm", teacher=source)
-    expect_refusal(tmp_path, lambda: run_recipe(recipe), r"different tokenizers|split text differently")
+    assert_refused(tmp_path, lambda: run_recipe(recipe), r"different tokenizers|split text differently")
 
 
 @pytest.mark.parametrize("widths", [(384, None), (None, 384)], ids=["wide teacher", "wide student"])
@@ -210,7 +210,7 @@ def test_too_little_text_is_refused(tmp_path, text):
     folder.mkdir()
     (folder / "a.txt").write_text(text)
     recipe = text_recipe(tmp_path / "run", folder, "masked_lm")
-    expect_refusal(tmp_path, lambda: run_recipe(recipe), r"^data.*(Give more|no text in)")
+    assert_refused(tmp_path, lambda: run_recipe(recipe), r"^data.*(Give more|no text in)")
 
 
 # ---- the data ----
@@ -282,7 +282,7 @@ def test_an_all_masked_data_set_is_refused_before_the_first_step(tmp_path, head,
 )
 def test_a_recipe_that_cannot_be_meant_is_refused_with_the_key(tmp_path, teacher, changes, said):
     fields = {"compare": None, "curriculum": {"name": "one_shot"}, **changes}
-    expect_refusal(tmp_path, lambda: run_recipe(taught(tmp_path / "run", teacher, **fields)), said)
+    assert_refused(tmp_path, lambda: run_recipe(taught(tmp_path / "run", teacher, **fields)), said)
 
 
 # ---- the output folder ----
@@ -291,7 +291,7 @@ def test_a_recipe_that_cannot_be_meant_is_refused_with_the_key(tmp_path, teacher
 def test_a_folder_that_holds_another_run_is_refused_and_kept(tmp_path, teacher):
     run_recipe(taught(tmp_path / "run", teacher))
     other = taught(tmp_path / "run", teacher, seeds=[1])
-    expect_refusal(tmp_path, lambda: run_recipe(other), r"holds a run of another recipe.*--set output_dir=")
+    assert_refused(tmp_path, lambda: run_recipe(other), r"holds a run of another recipe.*--set output_dir=")
     assert len(RunRecord.load(tmp_path / "run").runs) == 2
 
 
@@ -299,10 +299,10 @@ def test_a_folder_with_foreign_files_is_refused_and_kept(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("years of work")
     recipe = untaught(tmp_path / "run")
-    expect_refusal(tmp_path, lambda: run_recipe(recipe), r"not empty, but holds no hf_distill run.*--set output_dir=")
+    assert_refused(tmp_path, lambda: run_recipe(recipe), r"not empty, but holds no hf_distill run.*--set output_dir=")
     assert contents(tmp_path / "run") == {"thesis.tex": b"years of work"}
 
 
 def test_a_teachers_folder_is_no_output_folder(tmp_path, teacher):
     recipe = taught(teacher, teacher)
-    expect_refusal(tmp_path, lambda: run_recipe(recipe), "not empty, but holds no hf_distill run")
+    assert_refused(tmp_path, lambda: run_recipe(recipe), "not empty, but holds no hf_distill run")
