@@ -1,0 +1,38 @@
+"""The benchmark compares two ways to do one work; a ratio of two different works would say nothing."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "benchmark_step_overhead.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> SimpleNamespace:
+    return SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+
+
+def test_both_sides_step_the_same_parameters_with_the_same_optimizer(benchmark, tmp_path):
+    student, teacher = benchmark.bert(1, 64, 50), benchmark.bert(1, 64, 50)
+    data = benchmark.batches(2, 2, 8, 50)
+    bare = benchmark.fused_adamw(student)
+    ours = benchmark.trainer_of(student, teacher, data, 2, str(tmp_path)).create_optimizer()
+    assert type(bare) is type(ours)
+    assert len(bare.param_groups) == len(ours.param_groups)
+    for one, other in zip(bare.param_groups, ours.param_groups, strict=True):
+        ids = [{id(parameter) for parameter in group.pop("params")} for group in (one, other)]
+        assert ids[0] == ids[1]
+        assert one == other
+
+
+def test_both_sides_run(benchmark, tmp_path):
+    student, teacher = benchmark.bert(1, 64, 50), benchmark.bert(1, 64, 50).eval()
+    data = benchmark.batches(2, 2, 8, 50)
+    seconds = benchmark.bare_steps(student, teacher, data, 2)
+    seconds += benchmark.trainer_steps(student, teacher, data, 2, str(tmp_path))
+    assert len(seconds) == 3
+    assert min(seconds) > 0
