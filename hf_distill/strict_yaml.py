@@ -59,7 +59,10 @@ def dump_yaml(value: Any) -> str:
 
 
 class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, without its silent choices: a key given twice, a word read as something else than text."""
+
     def compose_mapping_node(self, anchor: Any) -> Any:
+        """Refuse a key that is given twice or is no text."""
         # Checked before `<<` is merged: a key that overrides a merged one is no duplicate.
         node = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
@@ -80,8 +83,11 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 class _StrictDumper(yaml.SafeDumper):
+    """PyYAML's safe dumper, whose output the strict loader reads back as an equal value."""
+
     # Keeps YAML 1.1's own patterns beside ours: what either version reads as something else than text is quoted.
     def ignore_aliases(self, data: Any) -> bool:
+        """Write a value that occurs twice in full, without an anchor."""
         return True
 
     def represent_text(self, text: str) -> yaml.ScalarNode:

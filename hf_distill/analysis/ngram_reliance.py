@@ -205,16 +205,20 @@ def plot_ngram_reliance(infos: Sequence[Sequence[NgramReliance]], steps: Sequenc
 
 
 class _Tally:
+    """The distances found so far, for each n."""
+
     def __init__(self, ngrams: Sequence[int]) -> None:
         if not ngrams or min(ngrams) < 2:
             raise ValueError(f"ngrams: expected values of n of at least 2, got {list(ngrams)}")
         self._found: dict[int, tuple[list[float], list[float]]] = {n: ([], []) for n in ngrams}
 
     def add(self, n: int, robust_B: Tensor, close_B: Tensor) -> None:
+        """Keep the distances at one position of some texts. Shapes: (B,), (B,)."""
         self._found[n][0].extend(robust_B.tolist())
         self._found[n][1].extend(close_B.tolist())
 
     def result(self) -> tuple[NgramReliance, ...]:
+        """Return mean, median and count for each n, or raise ValueError where nothing was asked."""
         if not all(robust for robust, _ in self._found.values()):
             raise ValueError(
                 "no position could be asked: every text is too short, or special tokens are in the way. Choose "

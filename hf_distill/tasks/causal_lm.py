@@ -31,6 +31,7 @@ class CausalBlocks(BatchDataset):
         return len(self.blocks.ids)
 
     def batch(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Label every token of a block with itself, and what lies beyond its length with -100."""
         ids = self.blocks.ids[rows].astype(np.int64)
         attended = np.arange(ids.shape[1]) < self.blocks.lengths[rows, None]
         return {
@@ -59,26 +60,32 @@ class CausalLM(TextTask):
     )
 
     def auto_class(self) -> AutoClass:
+        """Return the class with a head for the next token."""
         return AutoModelForCausalLM
 
     def cut(self, stream: NDArray[np.int32], tokenizer: PreTrainedTokenizerBase, *, keep_tail: bool) -> Blocks:
+        """Put an end of document first; the last token of a block is the first one of the next."""
         end = end_of_document_id(tokenizer)
         stream = np.concatenate([np.array([end], dtype=np.int32), stream])
         return cut_stream(stream, self.max_length, overlap=1, keep_tail=keep_tail, pad_id=padding_id(tokenizer))
 
     def train_set(self, blocks: Blocks, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> CausalBlocks:
+        """Return the blocks as they are, whatever the seed: nothing is drawn."""
         return CausalBlocks(blocks)
 
     def validation_set(self, blocks: Blocks, tokenizer: PreTrainedTokenizerBase) -> CausalBlocks:
+        """Return the blocks as training has them."""
         return CausalBlocks(blocks)
 
     def bytes_per_token(self, validation: Side) -> float:
+        """Divide by the tokens that are predicted: all but the first one of each block."""
         predicted = validation.tokens - len(validation.blocks.ids)
         return validation.bytes / predicted
 
     def config_defaults(
         self, config_class: type[PreTrainedConfig], given: Mapping[str, Any], data: TaskData
     ) -> dict[str, Any]:
+        """Add causal attention, and an end of document that also stands for a missing beginning."""
         defaults = super().config_defaults(config_class, given, data)
         assert data.processing_class is not None
         defaults["eos_token_id"] = end_of_document_id(data.processing_class)
@@ -90,4 +97,5 @@ class CausalLM(TextTask):
         return defaults
 
     def preprocessing(self) -> str:
+        """Name the length of a block and its overlap."""
         return f"blocks of {self.max_length} tokens that overlap by one, so that each token is predicted once"

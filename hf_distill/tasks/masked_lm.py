@@ -64,6 +64,7 @@ class MaskedBlocks(BatchDataset):
         return len(self.blocks.ids) * self.copies
 
     def batch(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Hide tokens, never special ones: labels are the hidden ones; copies of a block differ in their masks."""
         block = rows % len(self.blocks.ids)
         ids = self.blocks.ids[block].astype(np.int64)
         attended = np.arange(ids.shape[1]) < self.blocks.lengths[block, None]
@@ -116,23 +117,28 @@ class MaskedLM(TextTask):
             raise ValueError(f"mask_copies: expected at least 1, got {self.mask_copies}")
 
     def auto_class(self) -> AutoClass:
+        """Return the class with a head for hidden tokens."""
         return AutoModelForMaskedLM
 
     def cut(self, stream: NDArray[np.int32], tokenizer: PreTrainedTokenizerBase, *, keep_tail: bool) -> Blocks:
+        """Surround each block with the tokenizer's first and last special token, inside of `max_length`."""
         ends: dict[str, Any] = {"first": tokenizer.cls_token_id, "last": tokenizer.sep_token_id}
         room = self.max_length - sum(end is not None for end in ends.values())
         pad_id = padding_id(tokenizer)
         return surround(cut_stream(stream, room, keep_tail=keep_tail, pad_id=pad_id), **ends, pad_id=pad_id)
 
     def train_set(self, blocks: Blocks, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> MaskedBlocks:
+        """Mask by the training seed, every block `mask_copies` times in an epoch."""
         stream = CounterStream("masked_lm/train", seed)
         return MaskedBlocks(blocks, tokenizer, stream=stream, mask_rate=self.mask_rate, copies=self.mask_copies)
 
     def validation_set(self, blocks: Blocks, tokenizer: PreTrainedTokenizerBase) -> MaskedBlocks:
+        """Mask once, the same for all seeds."""
         stream = CounterStream("masked_lm/validation", 0)
         return MaskedBlocks(blocks, tokenizer, stream=stream, mask_rate=self.mask_rate)
 
     def preprocessing(self) -> str:
+        """Name the share that is predicted and the maskings of a block."""
         return (
             f"blocks of {self.max_length} tokens; {self.mask_rate:.0%} of the tokens predicted (80/10/10), "
             f"{self.mask_copies} maskings a block in an epoch, one fixed masking of the held-out text"

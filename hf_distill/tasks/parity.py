@@ -60,6 +60,7 @@ class ParityExamples(BatchDataset):
         return np.unpackbits(octets, axis=1, count=self.dimension, bitorder="little")
 
     def batch(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Return signs or bits, and as labels the parity of the support. Shapes: (B, d), (B,)."""
         bits = self.bits(rows)
         labels = torch.from_numpy(bits[:, self.support].sum(axis=1) % 2).long()
         values = torch.from_numpy(bits)
@@ -117,6 +118,7 @@ class Parity(Task):
             raise ValueError(f"dropout: expected a rate in [0, 1), got {self.dropout}")
 
     def prepare(self, *, seed: int, cache_dir: Path) -> TaskData:
+        """Draw training examples by the seed and held-out ones by `data_seed`; nothing is kept on disk."""
         return TaskData(
             train=self._examples(CounterStream("parity/train", seed), self.train_examples),
             validation=self._examples(CounterStream("parity/validation", self.data_seed), self.validation_examples),
@@ -134,11 +136,13 @@ class Parity(Task):
         return np.sort(np.argsort(keys)[: self.k])
 
     def auto_class(self) -> AutoClass:
+        """Return the class that answers with one of two classes."""
         return AutoModelForSequenceClassification
 
     def config_defaults(
         self, config_class: type[PreTrainedConfig], given: Mapping[str, Any], data: TaskData
     ) -> dict[str, Any]:
+        """Size the MLP's input, or give a text model the papers' shape: 2 layers, heads of 8 dimensions."""
         if issubclass(config_class, ParityMlpConfig):
             return {"input_size": self.d, "num_labels": 2}
         defaults: dict[str, Any] = {"num_labels": 2, "vocab_size": PAD_TOKEN_ID + 1, "pad_token_id": PAD_TOKEN_ID}
@@ -150,6 +154,7 @@ class Parity(Task):
         return defaults | self._dropout_rates(config_class)
 
     def check_model(self, model: PreTrainedModel, data: TaskData) -> None:
+        """Refuse a model that reads the other form of `inputs`, cannot read d coordinates or has not 2 classes."""
         is_mlp = isinstance(model.config, ParityMlpConfig)
         if is_mlp != (self.inputs == "vector"):
             raise ValueError(

@@ -91,6 +91,7 @@ class PcfgTask(Task):
         return self._grammar.longest + 1
 
     def prepare(self, *, seed: int, cache_dir: Path) -> TaskData:
+        """Draw training sentences by the seed and held-out ones by `data_seed`; nothing is kept on disk."""
         head: TokenHead = "causal_lm" if self.head == "causal_lm" else "masked_lm"
         return TaskData(
             train=self.examples("train", seed=seed, count=self.train_examples),
@@ -114,10 +115,12 @@ class PcfgTask(Task):
     def config_defaults(
         self, config_class: type[PreTrainedConfig], given: Mapping[str, Any], data: TaskData
     ) -> dict[str, Any]:
+        """Size vocabulary and positions by the grammar."""
         special = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}
         return {"vocab_size": len(VOCABULARY), "max_position_embeddings": self.positions, **special}
 
     def check_model(self, model: PreTrainedModel, data: TaskData) -> None:
+        """Refuse a model with too few embeddings for the terminals, or positions for the longest sentence."""
         rows = len(next(model.get_input_embeddings().parameters()))
         if rows < len(VOCABULARY):
             raise ValueError(
@@ -166,6 +169,7 @@ class Pcfg(PcfgTask):
             raise ValueError(f"mask_rate: expected a share between 0 and 1, got {self.mask_rate}")
 
     def examples(self, side: Literal["train", "validation", "probe"], *, seed: int, count: int) -> MaskedSentences:
+        """Hide terminals; trees and masks have streams of their own."""
         return MaskedSentences(
             self._sampler(side, seed),
             CounterStream(f"pcfg/{side}/masks", seed),
@@ -175,9 +179,11 @@ class Pcfg(PcfgTask):
         )
 
     def auto_class(self) -> AutoClass:
+        """Return the class with a head for hidden terminals."""
         return AutoModelForMaskedLM
 
     def preprocessing(self) -> str:
+        """Name the share that is predicted, and whether it can be attended to."""
         seen = "attended to" if self.attend_masked else "hidden from attention"
         return f"{self.mask_rate:.0%} of the terminals predicted (80/10/10) and {seen}, one masking a sentence"
 
@@ -211,12 +217,15 @@ class PcfgCausal(PcfgTask):
             )
 
     def examples(self, side: Literal["train", "validation", "probe"], *, seed: int, count: int) -> CausalSentences:
+        """Label the ends of the level's spans."""
         return CausalSentences(self._sampler(side, seed), count=count, level=self.level)
 
     def auto_class(self) -> AutoClass:
+        """Return the class with a head for the next terminal."""
         return AutoModelForCausalLM
 
     def preprocessing(self) -> str:
+        """Name the level."""
         if self.level == 0:
             return "every terminal predicted"
         return f"predicted: the terminals that end a non-terminal of height {self.level}"

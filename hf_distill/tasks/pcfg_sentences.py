@@ -91,6 +91,7 @@ class MaskedSentences(SentenceDataset):
         self.stream, self.mask_rate, self.attend_masked = stream, mask_rate, attend_masked
 
     def batch(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Hide terminals, never BOS: labels are the hidden ones."""
         ids, attended, _ = self.sentences(rows)
         chosen, shown = self._hide(ids, rows)
         chosen &= attended & (ids != BOS)
@@ -124,6 +125,7 @@ class CausalSentences(SentenceDataset):
         self.level = level
 
     def batch(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Label the terminals that end a symbol of the level; unshifted."""
         ids, attended, trees = self.sentences(rows)
         ends = np.pad(trees.ends(self.level), ((0, 0), (1, 0)))
         return _tensors(ids, attended, np.where(ends, ids, IGNORE_INDEX))

@@ -42,6 +42,7 @@ class SinusoidExamples(BatchDataset):
         return len(self.x)
 
     def batch(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Return x as a column, and the sinusoid at x as labels. Shapes: (B, 1), (B,)."""
         inputs = torch.from_numpy(self.x[rows]).float().unsqueeze(-1)
         return {"inputs": inputs, "labels": torch.from_numpy(self.y[rows]).float()}
 
@@ -77,6 +78,7 @@ class NoisySinusoid(Task):
             )
 
     def prepare(self, *, seed: int, cache_dir: Path) -> TaskData:
+        """Draw the training points by the seed; hold out a grid."""
         rows = np.arange(self.train_examples, dtype=np.uint64)
         drawn = 2.0 * CounterStream("noisy_sinusoid/train", seed).uniform(rows) - 1.0
         return TaskData(
@@ -113,11 +115,13 @@ class NoisySinusoid(Task):
         return {"mse": float(np.square(errors).mean()), "noise_copied": copied}
 
     def auto_class(self) -> AutoClass:
+        """Return the class of classifiers, of which one with a single label answers with a number."""
         return AutoModelForSequenceClassification
 
     def config_defaults(
         self, config_class: type[PreTrainedConfig], given: Mapping[str, Any], data: TaskData
     ) -> dict[str, Any]:
+        """Ask for one answer; tell the fixed teacher its frequencies and its noise."""
         defaults: dict[str, Any] = {"num_labels": 1}
         if issubclass(config_class, NoisySinusoidConfig):
             defaults |= {"signal_frequency": self.signal_frequency, "noise_frequency": self.noise_frequency}
@@ -125,6 +129,7 @@ class NoisySinusoid(Task):
         return defaults
 
     def check_model(self, model: PreTrainedModel, data: TaskData) -> None:
+        """Refuse all but the two architectures that read a number."""
         if not isinstance(model, (SinusoidMlpForSequenceClassification, NoisySinusoidForSequenceClassification)):
             raise ValueError(
                 f"model: {type(model).__name__} does not read a number; use the architectures sinusoid_mlp (student) "

@@ -85,6 +85,7 @@ class SinusoidMlpForSequenceClassification(_Function):
             module.reset_parameters()
 
     def of(self, inputs_B1: Tensor) -> Tensor:
+        """Run the layers."""
         hidden = inputs_B1
         for layer in self.layers:
             hidden = layer(hidden)
@@ -105,6 +106,7 @@ class NoisySinusoidForSequenceClassification(_Function):
         """Keep the amplitudes of the configuration."""
 
     def of(self, inputs_B1: Tensor) -> Tensor:
+        """Add signal and noise, each with its amplitude."""
         frequencies = inputs_B1.new_tensor([self.config.signal_frequency, self.config.noise_frequency])
         return (self.amplitudes * torch.sin(2.0 * math.pi * frequencies * inputs_B1)).sum(-1, keepdim=True)
 

@@ -85,6 +85,7 @@ class TextTask(Task):
         return "causal_lm" if self.head == "causal_lm" else "masked_lm"
 
     def prepare(self, *, seed: int, cache_dir: Path) -> TaskData:
+        """Read and encode the text once for all seeds and curricula; only training examples depend on the seed."""
         corpus, tokenizer, train, validation = self._prepare_text(Path(cache_dir))
         return TaskData(
             train=self.train_set(train.blocks, tokenizer, seed=seed),
@@ -120,6 +121,7 @@ class TextTask(Task):
     def config_defaults(
         self, config_class: type[PreTrainedConfig], given: Mapping[str, Any], data: TaskData
     ) -> dict[str, Any]:
+        """Take the size of the vocabulary and the special ids from the tokenizer."""
         tokenizer = data.processing_class
         assert tokenizer is not None
         return {
@@ -130,6 +132,7 @@ class TextTask(Task):
         }
 
     def check_model(self, model: PreTrainedModel, data: TaskData) -> None:
+        """Refuse a model with fewer embeddings than tokens, or fewer positions than `max_length`."""
         tokenizer = data.processing_class
         assert tokenizer is not None
         rows = len(next(model.get_input_embeddings().parameters()))

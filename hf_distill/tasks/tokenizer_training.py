@@ -63,6 +63,7 @@ class TrainedTokenizer(TokenizerSource):
             raise ValueError(f"vocab_size: expected at least {SMALLEST_VOCABULARY}, got {self.vocab_size}")
 
     def load(self, texts: Sequence[str], *, cache_dir: Path) -> PreTrainedTokenizerBase:
+        """Train it, or read the one that was trained before on the same texts."""
         folder = Path(cache_dir) / "tokenizers" / f"{self.kind}-{self.vocab_size}-{self._fingerprint(texts)}"
         if not folder.is_dir():
             _save_atomically(train_tokenizer(texts, kind=self.kind, vocab_size=self.vocab_size), folder)
@@ -83,6 +84,7 @@ class PretrainedTokenizer(TokenizerSource):
     revision: str | None = field(default=None, metadata={"help": "branch, tag or commit"})
 
     def load(self, texts: Sequence[str], *, cache_dir: Path) -> PreTrainedTokenizerBase:
+        """Load it, whatever the texts; its end token stands for a missing pad token."""
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.pretrained, revision=self.revision or "main")
         except (OSError, ValueError) as error:

@@ -29,6 +29,7 @@ class _Held:
 
     @property
     def size(self) -> int:
+        """Bytes of the files that are still there."""
         return sum(path.stat().st_size for path in self.files if path.exists())
 
 
