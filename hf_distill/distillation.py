@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -34,6 +35,7 @@ class Distillation:
         curriculum: The curriculum's specification, `{"name": ..., **fields}`.
         teacher: The teacher source; None for the `labels` curriculum.
         accelerator: Places the teacher and adds up counts over ranks.
+        student: For teachers that are made of it.
         label_smoothing: Of the cross-entropy with labels.
 
     Raises:
@@ -47,6 +49,7 @@ class Distillation:
         curriculum: Mapping[str, Any],
         teacher: TeacherSource | None,
         accelerator: Accelerator,
+        student: torch.nn.Module | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
         self.head = head
@@ -65,9 +68,9 @@ class Distillation:
         self.layer_counts = (0, 0)
         self.reader = SignalReader(head=head, teacher=self.teacher, log=self.log, device=accelerator.device)
         self.loss = Loss(head=head, accelerator=accelerator, label_term=label_terms(self._context(1))[0])
-        self._check_teacher(curriculum["name"])
+        self._check_teacher(curriculum["name"], student)
 
-    def _check_teacher(self, name: str) -> None:
+    def _check_teacher(self, name: str, student: torch.nn.Module | None) -> None:
         if not self.curriculum.uses_teacher:
             return
         if self.teacher is None:
@@ -79,6 +82,8 @@ class Distillation:
                 f"the objectives need {sorted(lacking)}, but {type(self.teacher).__name__} provides only "
                 f"{sorted(self.teacher.provides)}"
             )
+        if student is not None:
+            self.teacher.attach_student(student)
         self.teacher.attach(head=self.head, accelerator=self.accelerator)
         if "teacher.attentions" in needs:
             self.teacher.give_attentions()
@@ -163,6 +168,8 @@ class Distillation:
         self.plan = self.make_plan(max_steps)
         if switches is not None:
             self.plan.resume(switches, step)
+        elif self.teacher is not None:
+            self.teacher.restart()
         self.enter_stage(step)
         self._read_ahead(step)
 
@@ -189,6 +196,7 @@ class Distillation:
         stage = self.stage_at(step)
         if self.teacher is None or stage.revision is None:
             return
+        self.teacher.at(step / self.max_steps)
         stall = self.teacher.enter(stage.revision)
         if stall:
             self.log.stalls.append(stall)

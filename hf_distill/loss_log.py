@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -85,3 +85,13 @@ class LossLog:
             stop.synchronize()
             self.teacher_seconds += start.elapsed_time(stop) / 1000.0
         self._events = []
+
+
+def shares(counts: Mapping[str, Tensor], accelerator: Accelerator) -> dict[str, float]:
+    """Return each count's share of their sum over all ranks, by name; 0 where nothing was counted."""
+    if not counts:
+        return {}
+    totals = torch.stack([count.float() for count in counts.values()])
+    if accelerator.num_processes > 1:
+        totals = accelerator.reduce(totals.to(accelerator.device), reduction="sum")
+    return dict(zip(counts, (totals / totals.sum().clamp(min=1)).tolist(), strict=True))

@@ -18,9 +18,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from transformers import Trainer
 
+from hf_distill.checkpointed_module import CheckpointedModule
 from hf_distill.compatibility import unwrap_peft
 from hf_distill.distillation import Distillation
 from hf_distill.layers import attended_rows, layer_tap
+from hf_distill.loss_log import shares
 from hf_distill.reduction import count_items
 from hf_distill.signal_reader import Student
 
@@ -87,12 +89,16 @@ class ReadoutTraining(Trainer):
     # ---- what is measured on training examples before the first step ----
 
     def calibrate_readouts(self) -> None:
-        """Measure the targets' mean and deviation on the first training examples, the same on every rank."""
+        """Measure on the first training examples, the same on every rank, what read-outs and teacher must know."""
         extractor = self.distillation.extractor
         if extractor is not None and not extractor.calibrated:
             with self._calibration_batches(extractor.calibration_examples) as batches:
                 extractor.calibrate(self._teacher_rows(batch, extractor.teacher_layers) for batch in batches)
             self.distillation.enter_stage(self.state.global_step)
+        teacher = self.distillation.teacher
+        if teacher is not None and teacher.calibration_examples:
+            with self._calibration_batches(teacher.calibration_examples) as batches:
+                teacher.calibrate(self.distillation.reader.positioned(batch) for batch in batches)
 
     def _teacher_rows(self, batch: dict[str, Any], layers: Sequence[int]) -> dict[int, Tensor]:
         """Return what the final teacher says of a batch. Shapes: (N, H) by layer."""
@@ -157,16 +163,26 @@ class ReadoutTraining(Trainer):
                     "-100), so there is nothing to learn from; check the collator, its mask rate and the labels"
                 )
 
-    # ---- checkpoints ----
+    # ---- log and checkpoints ----
+
+    def flush_parts(self) -> dict[str, float]:
+        """Return the parts of the loss since the last log, and which share of the examples each expert answered."""
+        teacher = self.distillation.teacher
+        usage = teacher.drain_usage() if teacher is not None else {}
+        return self.distillation.log.flush(self.accelerator) | shares(usage, self.accelerator)
+
+    def _checkpointed(self) -> list[CheckpointedModule]:
+        distillation, teacher = self.distillation, self.distillation.teacher
+        modules = (distillation.extractor, distillation.features, teacher.state if teacher is not None else None)
+        return [module for module in modules if module is not None]
 
     def save_readouts(self, folder: str | Path) -> None:
-        """Write the read-outs into a checkpoint, where there are any."""
-        for module in (self.distillation.extractor, self.distillation.features):
-            if module is not None:
-                module.save(folder)
+        """Write read-outs and what the teacher must remember into a checkpoint, where there are any."""
+        for module in self._checkpointed():
+            module.save(folder)
 
     def load_readouts(self, folder: str | Path, layers: list[list[int]] | None = None) -> None:
-        """Read the read-outs from a checkpoint, where there are any.
+        """Read what `save_readouts` wrote into a checkpoint.
 
         Args:
             folder: The checkpoint.
@@ -174,6 +190,5 @@ class ReadoutTraining(Trainer):
         """
         if layers is not None:
             self.distillation.use_layers(layers, unwrap_peft(self.model).config)
-        for module in (self.distillation.extractor, self.distillation.features):
-            if module is not None:
-                module.load(folder)
+        for module in self._checkpointed():
+            module.load(folder)

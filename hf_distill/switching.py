@@ -64,7 +64,9 @@ class CurriculumCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Stop the step's clock."""
+        """Let a teacher that follows the student do so, and stop the step's clock."""
+        if self.trainer.teacher is not None:
+            self.trainer.teacher.student_stepped()
         self.trainer.distillation.log.step_ends()
 
     def on_evaluate(

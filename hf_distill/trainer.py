@@ -88,6 +88,7 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
             curriculum=args.curriculum_spec(),
             teacher=as_teacher(teacher),
             accelerator=self.accelerator,
+            student=self.model,
             label_smoothing=args.label_smoothing_factor,
         )
         if self.distillation.curriculum.needs_evaluation and args.eval_strategy == "no":
@@ -254,7 +255,7 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
         """Log as `Trainer` does; training points also get the parts of the loss, weights and teacher."""
         if "loss" in logs and self.distillation.plan is not None:
             step = self.state.global_step
-            logs.update(self.distillation.log.flush(self.accelerator))
+            logs.update(self.flush_parts())
             self._warn_if_passes_agree(logs)
             # The step just done decided the parts; global_step already counts it.
             logs.update(self.distillation.describe_step(max(step - 1, 0)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from hf_distill.loss_log import LossLog
+from hf_distill.loss_log import LossLog, shares
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +86,10 @@ def test_two_logs_share_no_lists():
     one.stalls.append(1.0)
     one.step_seconds.append(1.0)
     assert other.stalls == other.step_seconds == []
+
+
+def test_counts_are_logged_as_shares_of_all_examples(accelerator):
+    counts = {"teacher/rung_1": torch.tensor(3), "teacher/rung_2": torch.tensor(1)}
+    assert shares(counts, accelerator) == {"teacher/rung_1": 0.75, "teacher/rung_2": 0.25}
+    assert shares({"teacher/rung_1": torch.tensor(0)}, accelerator) == {"teacher/rung_1": 0.0}
+    assert shares({}, accelerator) == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from hf_distill.checkpointed_module import CheckpointedModule
 from hf_distill.layers import layer_tap
 from hf_distill.reading import Reading, read_model
 from hf_distill.signals import Head
@@ -22,13 +23,16 @@ from hf_distill.teachers.revisions import Revision
 class TeacherSource(ABC):
     """Turns a batch into the teacher's outputs.
 
-    The trainer asks in this order: `attach` once, `config` and `tokenizer` for its checks, then for each optimizer
-    step `enter(revision)` (does nothing where it is current) and `logits(inputs)`.
+    The trainer asks in this order: `attach_student` and `attach` once, `config` and `tokenizer` for its checks,
+    `restart` when a training begins anew, then for each optimizer step `enter(revision)` (does nothing where it is
+    current), `at(progress)`, `logits(inputs)` and, once the student has moved, `student_stepped`.
 
     Attributes:
         provides: What objectives may ask of this source: "teacher.logits", ...
         revisions: First to final.
         near_transition: How many revisions around the transition are still to be chosen by score; None: no choice.
+        calibration_examples: Training examples to `calibrate` on before the first step; 0 where there is no need.
+        state: What of the source each checkpoint must keep; None where a teacher never changes by itself.
     """
 
     provides: frozenset[str] = frozenset({"teacher.logits", "teacher.hidden_states", "teacher.attentions"})
@@ -36,6 +40,17 @@ class TeacherSource(ABC):
     revisions: Sequence[Revision]
 
     near_transition: int | None = None
+
+    calibration_examples: int = 0
+
+    state: CheckpointedModule | None = None
+
+    def attach_student(self, student: torch.nn.Module) -> None:
+        """Take note of the student before `attach`: where a teacher is made of it.
+
+        Raises:
+            ValueError: A teacher cannot be made of it.
+        """
 
     @abstractmethod
     def attach(self, *, head: Head, accelerator: Accelerator | None) -> None:
@@ -73,15 +88,35 @@ class TeacherSource(ABC):
     def read_ahead(self, index: int) -> None:
         """Start reading revision `index` in the background, where the source can."""
 
+    def restart(self) -> None:
+        """Forget what an earlier training left: another one begins, and not from a checkpoint."""
+
+    def calibrate(self, batches: Iterable[Mapping[str, Any]]) -> None:
+        """Look at the first `calibration_examples` training examples, which are the same on every rank.
+
+        Raises:
+            ValueError: They do not tell what is to be known.
+        """
+
+    def at(self, progress: float) -> None:
+        """Say how far training has come, as a share of its steps; a source with schedules goes by it."""
+
+    def student_stepped(self) -> None:
+        """Say that the student has taken an optimizer step."""
+
+    def drain_usage(self) -> dict[str, Tensor]:
+        """Return how many examples each part of the source answered since the last call, on this rank, by log name."""
+        return {}
+
     def close(self) -> None:
         """Release background workers and memory."""
 
     def manifest(self) -> list[dict[str, Any]]:
-        """Return name, step, source, revision and commit (or content hash) of each revision, for the run record."""
-        return [
-            {"name": r.name, "step": r.step, "source": r.source, "revision": r.revision, "commit": r.commit}
-            for r in self.revisions
-        ]
+        """Return name, step, source, revision and commit (or content hash) of each revision, for the run record.
+
+        A revision that is made of others has them as `members`.
+        """
+        return [manifest_entry(revision) for revision in self.revisions]
 
     @cached_property
     def forward_arguments(self) -> frozenset[str]:
@@ -131,6 +166,12 @@ class TeacherSource(ABC):
 
     def _accepted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in inputs.items() if key in self.forward_arguments and key != "labels"}
+
+
+def manifest_entry(revision: Revision) -> dict[str, Any]:
+    """Return a revision as manifests list it."""
+    entry = {key: vars(revision)[key] for key in ("name", "step", "source", "revision", "commit")}
+    return entry | ({"members": [manifest_entry(one) for one in revision.members]} if revision.members else {})
 
 
 def unwrapped(model: torch.nn.Module) -> torch.nn.Module:

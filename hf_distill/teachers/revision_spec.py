@@ -34,6 +34,7 @@ class Revision:
         commit: 40 hexadecimal digits, or "sha256:<hex>" of a folder's content.
         folder: Folder with config.json and the weights, where it is on disk already (`subfolder` included).
         subfolder: Folder inside the repository that holds the model.
+        members: The revisions that this one is made of, as an ensemble is; its commit is then a hash of theirs.
         stamp: Sizes and times of a local folder's files when it was pinned: while they stay, so does the content.
     """
 
@@ -44,6 +45,7 @@ class Revision:
     commit: str
     folder: Path | None = None
     subfolder: str | None = None
+    members: tuple[Revision, ...] = ()
     stamp: tuple[tuple[str, int, int], ...] = field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:
