@@ -107,7 +107,6 @@ def test_a_certain_teacher_has_its_closed_form() -> None:
     assert value.item() == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.slow  # importing trl takes several seconds
 @pytest.mark.filterwarnings("ignore:You are importing from 'trl.experimental'")
 def test_values_and_gradients_are_trls_token_by_token() -> None:
     pytest.importorskip("trl")
@@ -127,7 +126,6 @@ def test_values_and_gradients_are_trls_token_by_token() -> None:
             torch.testing.assert_close(gradient, leaf.grad, rtol=RELATIVE, atol=1e-12)
 
 
-@pytest.mark.slow  # importing trl takes several seconds
 @pytest.mark.filterwarnings("ignore:You are importing from 'trl.experimental'")
 def test_the_mean_over_labelled_tokens_is_trls_loss() -> None:
     pytest.importorskip("trl")
