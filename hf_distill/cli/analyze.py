@@ -102,8 +102,12 @@ def ngrams(
         list[int] | None, typer.Option("--position", help="Where to ask; 30, 60, … by default; may be repeated.")
     ] = None,
     attend_masked: Annotated[
-        bool, typer.Option("--attend-masked/--hide-masked", help="Whether hidden tokens can be attended to.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--attend-masked/--hide-masked",
+            help="Whether hidden tokens can be attended to; by default as in training.",
+        ),
+    ] = None,
     set_: Set = None,
 ) -> None:
     """Language models: how much answers lean on the nearest tokens (M_robust) and on all others (M_close).
@@ -121,6 +125,43 @@ def ngrams(
         examples=examples,
         positions=position or POSITIONS,
         attend_masked=attend_masked,
+    )
+    _show(answer)
+
+
+@app.command("nonterminals")
+def nonterminals(
+    run: Run,
+    of: Of = Which.all,
+    revision: Revisions = None,
+    train_sentences: Annotated[int, typer.Option(help="Sentences the probe is trained on.", min=1)] = 10_240,
+    examples: Annotated[int, typer.Option(help="Sentences the probe is asked about.", min=1)] = 4096,
+    batch_size: Annotated[int, typer.Option(help="Of the probe's training.", min=1)] = 64,
+    heads: Annotated[int, typer.Option(help="Attention heads of the probe.", min=1)] = 16,
+    position_size: Annotated[int, typer.Option(help="Size of a position's vector, shared by the heads.", min=1)] = 256,
+    epochs: Annotated[int, typer.Option(help="Passes over the training sentences.", min=1)] = 4,
+    learning_rate: Annotated[float, typer.Option(help="Of the probe's training.")] = 0.01,
+    seed: Annotated[int, typer.Option(help="Of the probe's first weights and order.")] = 0,
+    set_: Set = None,
+) -> None:
+    """Grammars: can the non-terminals above each terminal be read off the last hidden layer? A linear probe.
+
+    Example: [bold]hf-distill analyze nonterminals runs/pcfg-cfg3b-small --of students --epochs 2[/bold]
+    """
+    opened = _open(run, set_)
+    from hf_distill.analysis.nonterminal_probe import ProbeSettings
+    from hf_distill.pipeline.analyses.nonterminals import analyze_nonterminals
+
+    answer = analyze_nonterminals(
+        opened,
+        which=of.value,
+        revisions=revision or (),
+        train_sentences=train_sentences,
+        examples=examples,
+        batch_size=batch_size,
+        settings=ProbeSettings(
+            heads=heads, position_size=position_size, epochs=epochs, learning_rate=learning_rate, seed=seed
+        ),
     )
     _show(answer)
 

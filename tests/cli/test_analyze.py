@@ -7,7 +7,7 @@ import math
 import re
 
 import pytest
-from analysed_run import parity_run, text_run
+from analysed_run import parity_run, text_run, write_run
 from typer.testing import CliRunner
 
 from hf_distill.cli.analyze import _number
@@ -49,6 +49,20 @@ def test_ngrams_at_chosen_positions(tmp_path):
     assert settings == {"examples": 8, "positions": [7, 9], "attend_masked": False}
 
 
+def test_nonterminals_with_a_small_probe(tmp_path):
+    task = {"name": "pcfg", "root": 13, "train_examples": 8, "validation_examples": 8}
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    model = {"architecture": "bert", "config": sizes}
+    write_run(tmp_path / "run", task, model, steps=(10,), students=())
+    options = ["--train-sentences", 64, "--examples", 32, "--batch-size", 16, "--heads", 2, "--position-size", 8]
+    shown = invoke("nonterminals", tmp_path / "run", *options, "--epochs", 1, "--learning-rate", 0.02, "--seed", 3)
+    assert shown.exit_code == 0, shown.output
+    assert re.search(r"7–9 +11–12", shown.output)
+    settings = json.loads((tmp_path / "run" / "analysis" / "nonterminals.json").read_text())["settings"]
+    expected = {"heads": 2, "position_size": 8, "epochs": 1, "learning_rate": 0.02, "seed": 3, "batch_size": 16}
+    assert settings == {**expected, "train_sentences": 64, "examples": 32}
+
+
 def test_number_that_is_none_is_shown_as_a_dash(tmp_path):
     parity_run(tmp_path / "run")
     shown = invoke("fidelity", tmp_path / "run")
@@ -74,7 +88,7 @@ def test_folder_without_a_run_is_the_users_error(tmp_path):
         raise shown.exception
 
 
-@pytest.mark.parametrize("command", ["influence", "fidelity", "sensitivity", "ngrams"])
+@pytest.mark.parametrize("command", ["influence", "fidelity", "sensitivity", "ngrams", "nonterminals"])
 def test_help_gives_an_example(command):
     shown = invoke(command, "--help")
     assert shown.exit_code == 0

@@ -29,6 +29,7 @@ from hf_distill.pipeline.analyses.answers import (
 )
 from hf_distill.pipeline.finished_run import FinishedRun, RunModel, Which
 from hf_distill.signals import IGNORE_INDEX
+from hf_distill.tasks.pcfg import Pcfg
 
 
 def analyze_ngrams(
@@ -38,7 +39,7 @@ def analyze_ngrams(
     revisions: Sequence[str] = (),
     examples: int = 128,
     positions: Sequence[int] = POSITIONS,
-    attend_masked: bool = True,
+    attend_masked: bool | None = None,
 ) -> Answer:
     """Measure M_robust(n) and M_close(n) of a run's language models on held-out texts.
 
@@ -48,7 +49,8 @@ def analyze_ngrams(
         revisions: Names or patterns of revisions; all by default.
         examples: Held-out texts (the paper: 1024).
         positions: Where to ask.
-        attend_masked: False hides masked positions from attention, for masked models trained so.
+        attend_masked: False hides masked positions from attention, for masked models trained so; by default as the
+            task says.
 
     Raises:
         ValueError: The task is no language modelling, there are no models, or no position fits.
@@ -56,6 +58,8 @@ def analyze_ngrams(
     head, tokenizer = run.task.head, run.data.processing_class
     if head not in ("masked_lm", "causal_lm") or tokenizer is None:
         raise ValueError(f"n-gram reliance is a question for language models; this run's head is {head!r}")
+    if attend_masked is None:
+        attend_masked = run.task.attend_masked if isinstance(run.task, Pcfg) else True
     texts = [_texts(batch, tokenizer) for batch in run.batches("validation", examples=examples)]
 
     def measure(model: RunModel) -> tuple[NgramReliance, ...]:
@@ -87,8 +91,11 @@ def analyze_ngrams(
 def _texts(batch: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Texts:
     """The texts of a batch as they were before anything was masked: labels hold what a mask hides."""
     labels, shown = batch["labels"], batch["input_ids"]
-    ids = torch.where(labels != IGNORE_INDEX, labels, shown)
+    predicted = labels != IGNORE_INDEX
+    ids = torch.where(predicted, labels, shown)
     attention = batch["attention_mask"] if "attention_mask" in batch else torch.ones_like(ids)
+    # What is to be predicted is text, also where the task hides it from attention.
+    attention = attention | predicted
     special = torch.isin(ids, torch.tensor(tokenizer.all_special_ids, device=ids.device))
     return Texts(ids, attention, attention.bool() & ~special)
 
