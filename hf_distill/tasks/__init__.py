@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hf_distill.tasks.base import TASKS, Task, TaskData
 from hf_distill.tasks.causal_lm import CausalLM
+from hf_distill.tasks.image_classification import ImageClassification
 from hf_distill.tasks.masked_lm import MaskedLM
 from hf_distill.tasks.parity import Parity
 from hf_distill.tasks.parity_model import ParityMlpConfig, ParityMlpForSequenceClassification
@@ -13,6 +14,7 @@ from hf_distill.tasks.sinusoid import NoisySinusoid
 __all__ = [
     "TASKS",
     "CausalLM",
+    "ImageClassification",
     "MaskedLM",
     "NoisySinusoid",
     "Parity",

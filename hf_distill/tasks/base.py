@@ -10,7 +10,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    BaseImageProcessor,
+    EvalPrediction,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from hf_distill.registry import Registry
 from hf_distill.signals import Head
@@ -25,7 +31,7 @@ class TaskData:
         train: Map-style data set; what item i holds depends on i and the seed only, so a resumed run sees the same.
         validation: Map-style data set, the same for every training seed.
         collator: Makes a batch of tensors from what the data sets hand out.
-        processing_class: The tokenizer, or None where there is none.
+        processing_class: The tokenizer or image processor that is saved with a student, or None where there is none.
         compute_metrics: From predictions and labels to plain numbers, without the Trainer's "eval_" prefix.
         preprocess_logits_for_metrics: Shrinks logits on the device before they are gathered, or None.
         fingerprint: Hash of the examples and of what was done to them; it does not depend on the training seed.
@@ -36,7 +42,7 @@ class TaskData:
     train: Dataset[Any]
     validation: Dataset[Any]
     collator: Callable[[list[Any]], dict[str, Tensor]]
-    processing_class: PreTrainedTokenizerBase | None = None
+    processing_class: PreTrainedTokenizerBase | BaseImageProcessor | None = None
     compute_metrics: Callable[[EvalPrediction], dict[str, float]]
     preprocess_logits_for_metrics: Callable[[Any, Tensor], Any] | None = None
     fingerprint: str

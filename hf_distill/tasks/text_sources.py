@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import RevisionResolutionError
-
 from hf_distill.strict_dataclass import from_mapping
+from hf_distill.tasks.hub_data import HubData, check_column
 from hf_distill.tasks.python_docs import python_docs
 from hf_distill.wording import did_you_mean, given
 
@@ -120,41 +118,20 @@ class HubText(TextSource):
     revision: str | None = field(default=None, metadata={"help": "branch, tag or commit"})
 
     def read(self) -> Corpus:
-        commit = self._commit()
-        held_out = None if self.validation_split is None else self._texts(self.validation_split, commit)
-        at = f"{self.hub}@{commit}" if commit else self.hub
-        return Corpus(train=self._texts(self.split, commit), validation=held_out, source=at, datasets=[at])
-
-    def _commit(self) -> str | None:
-        if Path(self.hub).is_dir():
-            return None
-        try:
-            return str(HfApi().resolve_revision(self.hub, repo_type="dataset", revision=self.revision))
-        except (RevisionResolutionError, OSError, ValueError) as error:
-            raise self._unreachable(error) from error
-
-    def _texts(self, split: str, commit: str | None) -> list[str]:
-        # Slow to import, and python-docs and local files do without it.
-        from datasets import load_dataset
-
-        try:
-            rows = load_dataset(self.hub, name=self.name, split=split, revision=commit)
-        except (OSError, ValueError) as error:
-            raise self._unreachable(error) from error
-        if self.column not in rows.column_names:
-            hint = did_you_mean(self.column, rows.column_names)
-            columns = ", ".join(rows.column_names)
-            raise ValueError(f"data.column: {self.hub!r} has no column {self.column!r}.{hint} Its columns: {columns}.")
-        return [text for text in rows[self.column] if isinstance(text, str) and text.strip()]
-
-    def _unreachable(self, error: Exception) -> ValueError:
-        wanted = f"{self.hub!r}" + (f", configuration {self.name!r}" if self.name else "")
-        at = f" at revision {self.revision!r}" if self.revision else ""
-        return ValueError(
-            f"data.hub: cannot read the data set {wanted}{at}: {error}\nWithout a network, download it first where "
-            f"there is one (`hf download --repo-type dataset {self.hub}`) and take the cache along, or train on local "
-            "files: {path: FOLDER, column: text}."
+        data = HubData(
+            self.hub,
+            name=self.name,
+            revision=self.revision,
+            instead="train on local files: {path: FOLDER, column: text}",
         )
+        held_out = None if self.validation_split is None else self._texts(data, self.validation_split)
+        train = self._texts(data, self.split)
+        return Corpus(train=train, validation=held_out, source=data.source, datasets=[data.source])
+
+    def _texts(self, data: HubData, split: str) -> list[str]:
+        rows = data.rows(split)
+        check_column(rows, self.column, key="data.column", source=self.hub)
+        return [text for text in rows[self.column] if isinstance(text, str) and text.strip()]
 
 
 def text_source(spec: str | Mapping[str, Any]) -> TextSource:
