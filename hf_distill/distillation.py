@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from hf_distill.compatibility import shared_width
 from hf_distill.curricula import CURRICULA, Plan, PlanContext, Stage
 from hf_distill.curricula.base import label_terms
 from hf_distill.curricula.intra import build_intra
+from hf_distill.curricula.views import build_views, extend
 from hf_distill.extractor import Extractor
 from hf_distill.features import Features, build_features
 from hf_distill.layers import check_early_exit, layer_count
@@ -25,6 +27,7 @@ from hf_distill.loss_log import LossLog
 from hf_distill.signal_reader import SignalReader, Student
 from hf_distill.signals import Head
 from hf_distill.teachers import TeacherSource
+from hf_distill.views.reading import ViewReader, terms_by_view
 
 
 class Distillation:
@@ -56,6 +59,7 @@ class Distillation:
         self.accelerator = accelerator
         self.curriculum = CURRICULA.build(curriculum, path="curriculum")
         self._intra = build_intra(self.curriculum.intra)
+        self._views = build_views(self.curriculum, head)
         self.teacher = teacher if self.curriculum.uses_teacher else None
         self.label_smoothing = label_smoothing
         self.log = LossLog()
@@ -67,6 +71,7 @@ class Distillation:
         self.found_layers: list[list[int]] | None = None
         self.layer_counts = (0, 0)
         self.reader = SignalReader(head=head, teacher=self.teacher, log=self.log, device=accelerator.device)
+        self.view_reader = ViewReader(self.reader, self._views)
         self.loss = Loss(head=head, accelerator=accelerator, label_term=label_terms(self._context(1))[0])
         self._check_teacher(curriculum["name"], student)
 
@@ -75,11 +80,11 @@ class Distillation:
             return
         if self.teacher is None:
             raise ValueError(f"the curriculum {name!r} learns from a teacher; pass `teacher`, or use 'labels'")
-        needs = self.curriculum.needs(self._context(1))
+        needs = self.curriculum.needs(self._context(1)).union(*(one.view.needs for one in self._views))
         lacking = {need for need in needs if need.startswith("teacher.")} - self.teacher.provides
         if lacking:
             raise ValueError(
-                f"the objectives need {sorted(lacking)}, but {type(self.teacher).__name__} provides only "
+                f"the objectives and views need {sorted(lacking)}, but {type(self.teacher).__name__} provides only "
                 f"{sorted(self.teacher.provides)}"
             )
         if student is not None:
@@ -103,6 +108,7 @@ class Distillation:
             student_tokenizer=tokenizer,
             teacher_tokenizer=self.teacher.tokenizer,
         )
+        self.view_reader.check_models(config, self.teacher.config, tokenizer, self.accelerator)
         terms = self.curriculum.teacher_terms(self._context(1))
         self.features = self.reader.features = build_features(terms, config, self.teacher.config, self.accelerator)
         self._build_extractor(config)
@@ -140,6 +146,7 @@ class Distillation:
         if curriculum.needs_scores and self.chosen_revision is not None:
             curriculum = curriculum.with_chosen(self.chosen_revision)
         plan = curriculum.plan(self._context(max_steps))
+        plan.stages = tuple(extend(stage, self._views) for stage in plan.stages)
         if self._intra is not None:
             plan.stages = tuple(self._intra.extend(stage, self.head) for stage in plan.stages)
         return plan
@@ -166,6 +173,7 @@ class Distillation:
             )
         self.max_steps = max(max_steps, 1)
         self.plan = self.make_plan(max_steps)
+        self.view_reader.begin(step)
         if switches is not None:
             self.plan.resume(switches, step)
         elif self.teacher is not None:
@@ -257,10 +265,11 @@ class Distillation:
         Raises:
             ValueError: The batch lacks what an objective needs.
         """
-        stage = self.stage_at(step)
+        stage, progress = self.stage_at(step), step / self.max_steps
         self.enter_stage(step)
         # A term of weight 0 is not computed, and no teacher runs for it.
-        terms = [term for term in stage.terms if term.weight_at(step / self.max_steps)] or list(stage.terms)
+        live = [term for term in stage.terms if term.weight_at(progress)] or list(stage.terms)
+        terms = [term for term in live if term.view is None]
         if stage.layers is not None:
             signals, logits = self.reader.hidden(student, inputs, stage.layers), None
         else:
@@ -268,13 +277,11 @@ class Distillation:
             signals, logits = self.reader.logits(
                 student, inputs, stage=stage, needs_teacher=needs_teacher, terms=terms
             )
-        loss = self.loss.add_up(
-            terms,
-            signals,
-            view=self.reader.view,
-            progress=step / self.max_steps,
-            step=step,
-            scale=scale,
-            log=self.log,
+        add_up = partial(
+            self.loss.add_up, view=self.reader.view, progress=progress, step=step, scale=scale, log=self.log
         )
+        loss = add_up(terms, signals)
+        for on, group in terms_by_view(live):
+            seen = self.view_reader.read(student, inputs, on, stage=stage, terms=group)
+            loss = loss + add_up(group, seen.signals, ratio=seen.ratio)
         return loss, logits

@@ -53,6 +53,7 @@ class Loss:
         step: int,
         scale: int,
         log: LossLog,
+        ratio: Mapping[Unit, Tensor] | None = None,
     ) -> Tensor:
         """Return a micro-batch's share of the window's loss.
 
@@ -64,6 +65,7 @@ class Loss:
             step: The optimizer step.
             scale: Number of ranks over which gradients are averaged; the denominators count the items of all.
             log: Gets each term's share.
+            ratio: Items of the micro-batch that was counted ÷ items of the one that is compared on, where they differ.
         """
         loss = torch.zeros((), device=self.accelerator.device)
         for term in terms:
@@ -73,6 +75,7 @@ class Loss:
             values = [term.objective.values(view(one, term), temperature=temperature) for one in chosen]
             divisor = self._denominators[term.objective.unit]
             part = scale * torch.stack([reduce_values(value, divisor) for value in values]).mean()
+            part = part if ratio is None else ratio[term.objective.unit] * part
             loss = loss + term.weight_at(progress) * part
-            log.add(f"objective/{term.name}", part, step=step)
+            log.add(f"objective/{term.key}", part, step=step)
         return loss if signals[0].captured is None else loss + signals[0].zero()

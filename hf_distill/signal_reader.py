@@ -18,6 +18,8 @@ from hf_distill.reading import Reading, Wanted, read_model
 from hf_distill.reduction import examples_are_tokens
 from hf_distill.signals import Head, Signals, select_rows, with_position_ids
 from hf_distill.teachers import TeacherSource
+from hf_distill.teachers.base import unwrapped
+from hf_distill.views import ModelOfView, View
 
 
 class Student(NamedTuple):
@@ -82,16 +84,18 @@ class SignalReader:
         stage: Stage,
         needs_teacher: bool,
         terms: Sequence[Term] = (),
+        view: View | None = None,
     ) -> tuple[list[Signals], Tensor]:
         """Return the signals of each pass of the student, and the logits of the first.
 
         The teacher runs once for all passes. What `terms` compare beside the logits comes from the same forwards.
+        `view` is the one that `inputs` are: models may read it each in its own way.
         """
         wanted = self.features.wanted(terms) if self.features is not None else Wanted()
         batch, mask = self.positioned(inputs), inputs.get("attention_mask")
-        passes = self._passes(student, batch, stage, wanted)
+        passes = self._passes(student, batch, stage, wanted, view)
         rows = select_rows(self.head, inputs)
-        teacher = self._teacher_reading(batch, wanted) if needs_teacher else None
+        teacher = self.teacher_reading(batch, wanted, view) if needs_teacher and self.teacher is not None else None
         # Selected once: a copy for every pass would be of the size of the vocabulary.
         teacher_rows = rows.of(teacher.logits) if teacher is not None else None
         selected = [rows.of(one.logits) for one in passes]
@@ -114,22 +118,37 @@ class SignalReader:
         """Return the signals as a term compares them: with its own layers and projectors."""
         return signals if self.features is None else self.features.view(signals, term)
 
-    def _teacher_reading(self, batch: Mapping[str, Any], wanted: Wanted) -> Reading | None:
-        if self.teacher is None:
-            return None
-        with self.log.teacher_timer(self.device):
-            if not wanted.anything:
-                return Reading(self.teacher.logits(batch), {})
-            return self.teacher.read(batch, layers=wanted.teacher, attentions=wanted.attentions)
+    def student_reading(
+        self, student: Student, batch: Mapping[str, Any], wanted: Wanted, view: View | None = None
+    ) -> Reading:
+        """Return what one forward of the student gives on a batch, or on a view of one."""
+        if view is not None and view.per_model:
+            batch = view.inputs_for(batch, ModelOfView("student", student.inner, student.accepted))
+        return student.read(batch, wanted)
 
-    def _passes(self, student: Student, batch: Mapping[str, Any], stage: Stage, wanted: Wanted) -> list[Reading]:
+    def teacher_reading(self, batch: Mapping[str, Any], wanted: Wanted, view: View | None = None) -> Reading:
+        """Return what one forward of the teacher gives on a batch, or on a view of one."""
+        teacher = self.teacher
+        assert teacher is not None
+        with self.log.teacher_timer(self.device), torch.no_grad():
+            if view is not None and view.per_model:
+                batch = view.inputs_for(
+                    batch, ModelOfView("teacher", unwrapped(teacher.model), teacher.forward_arguments)
+                )
+            if not wanted.anything:
+                return Reading(teacher.logits(batch), {})
+            return teacher.read(batch, layers=wanted.teacher, attentions=wanted.attentions)
+
+    def _passes(
+        self, student: Student, batch: Mapping[str, Any], stage: Stage, wanted: Wanted, view: View | None
+    ) -> list[Reading]:
         if stage.pass_mode == "loop" or stage.passes == 1:
-            return [student.read(batch, wanted) for _ in range(stage.passes)]
+            return [self.student_reading(student, batch, wanted, view) for _ in range(stage.passes)]
         repeated = {
             key: value.repeat(stage.passes, *[1] * (value.dim() - 1)) if isinstance(value, Tensor) else value
             for key, value in batch.items()
         }
-        return student.read(repeated, wanted).chunk(stage.passes)
+        return self.student_reading(student, repeated, wanted, view).chunk(stage.passes)
 
     def hidden(self, student: Student, inputs: Mapping[str, Any], pair: LayerPair) -> list[Signals]:
         """Return the hidden states of one pair of layers; nothing behind them is computed."""

@@ -46,6 +46,12 @@ class Curriculum(ABC):
         default=None,
         metadata={"help": "intra-distillation or R-Drop: {passes, alpha, p, q, mode, reduction, ...}"},
     )
+    views: dict[str, Any] | list[dict[str, Any]] | None = field(
+        default=None,
+        metadata={
+            "help": "augmented views for the teacher's terms: {name, weight, pick, label, ...fields}, or a list"
+        },
+    )
 
     @abstractmethod
     def plan(self, context: PlanContext) -> Plan:

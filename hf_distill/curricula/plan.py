@@ -11,6 +11,7 @@ from hf_distill.extractor import LayerPair
 from hf_distill.objectives import Objective
 from hf_distill.schedules import Constant, Schedule
 from hf_distill.signals import Head
+from hf_distill.views import StageView
 
 
 class RevisionLike(Protocol):
@@ -30,12 +31,13 @@ class Term:
     """One objective of a stage with its weight and temperature.
 
     Attributes:
-        name: Key in the log, unique within the stage.
+        name: Unique among the stage's terms on one batch.
         objective: What is compared.
         weight: Factor in the loss, over progress.
         temperature: Divides the logits, over progress.
         label_mix: α of L = α·labels + (1 − α)·teacher; teacher terms get 1 − α, label terms of the mix α.
         scale: A constant factor beside the weight.
+        view: The augmented batch that is compared on, with its own weight; None for the batch itself.
     """
 
     name: str
@@ -44,10 +46,16 @@ class Term:
     temperature: Schedule = Constant(level=1.0)
     label_mix: Schedule | None = None
     scale: float = 1.0
+    view: StageView | None = None
+
+    @property
+    def key(self) -> str:
+        """Name in the log, unique within the stage."""
+        return self.name if self.view is None else f"{self.name}@{self.view.name}"
 
     def weight_at(self, progress: float) -> float:
         """Return the factor of this term at `progress`."""
-        weight = self.scale * self.weight(progress)
+        weight = self.scale * self.weight(progress) * (1.0 if self.view is None else self.view.weight(progress))
         if self.label_mix is None:
             return weight
         share = self.label_mix(progress)
@@ -62,7 +70,9 @@ class Term:
         tau = f" [τ={self.temperature.formula()}]" if "τ" in self.objective.formula() else ""
         weight = self.weight.formula()
         scale = "" if self.scale == 1.0 else f"{self.scale:g}·"
-        return f"{scale}{mix}{'' if weight == '1' else f'({weight})·'}{self.objective.formula()}{tau}"
+        view = "" if self.view is None or self.view.weight.formula() == "1" else f"({self.view.weight.formula()})·"
+        on = "" if self.view is None else f" @{self.view.name}"
+        return f"{scale}{mix}{view}{'' if weight == '1' else f'({weight})·'}{self.objective.formula()}{tau}{on}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +97,9 @@ class Stage:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the stage's objectives need of student, teacher and batch."""
-        return frozenset().union(*(term.objective.needs for term in self.terms))
+        """What the stage's objectives and views need of student, teacher and batch."""
+        views = (term.view.view.needs for term in self.terms if term.view is not None)
+        return frozenset().union(*(term.objective.needs for term in self.terms), *views)
 
 
 class SwitchRule(Protocol):
@@ -159,9 +170,9 @@ class Plan:
         index = self.index_at(step)
         described = {"curriculum/stage": float(index)}
         for term in self.stages[index].terms:
-            described[f"weight/{term.name}"] = term.weight_at(progress)
-            if term.objective.uses_teacher:
-                described[f"temperature/{term.name}"] = term.temperature(progress)
+            described[f"weight/{term.key}"] = term.weight_at(progress)
+            if term.objective.uses_teacher and term.view is None:
+                described[f"temperature/{term.key}"] = term.temperature(progress)
         return described
 
     def next_revision(self, step: int) -> int | None:

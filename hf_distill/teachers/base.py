@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from hf_distill.checkpointed_module import CheckpointedModule
 from hf_distill.layers import layer_tap
 from hf_distill.reading import Reading, read_model
-from hf_distill.signals import Head
+from hf_distill.signals import Head, Rows
 from hf_distill.teachers.revisions import Revision
 
 
@@ -25,17 +25,20 @@ class TeacherSource(ABC):
 
     The trainer asks in this order: `attach_student` and `attach` once, `config` and `tokenizer` for its checks,
     `restart` when a training begins anew, then for each optimizer step `enter(revision)` (does nothing where it is
-    current), `at(progress)`, `logits(inputs)` and, once the student has moved, `student_stepped`.
+    current), `at(progress)`, `row_logits(inputs, rows)` and, once the student has moved, `student_stepped`.
 
     Attributes:
-        provides: What objectives may ask of this source: "teacher.logits", ...
+        provides: What objectives may ask of this source, "teacher.logits", ...; and views: "teacher.live", that it
+            runs on inputs which no data set holds, and "teacher.embeddings", that `model` is all that runs.
         revisions: First to final.
         near_transition: How many revisions around the transition are still to be chosen by score; None: no choice.
         calibration_examples: Training examples to `calibrate` on before the first step; 0 where there is no need.
         state: What of the source each checkpoint must keep; None where a teacher never changes by itself.
     """
 
-    provides: frozenset[str] = frozenset({"teacher.logits", "teacher.hidden_states", "teacher.attentions"})
+    provides: frozenset[str] = frozenset(
+        {"teacher.logits", "teacher.hidden_states", "teacher.attentions", "teacher.live", "teacher.embeddings"}
+    )
 
     revisions: Sequence[Revision]
 
@@ -130,6 +133,14 @@ class TeacherSource(ABC):
         Shapes: as the head gives them: (B, classes) or (B, T, V).
         """
         return self.model(**self._accepted(inputs)).logits
+
+    @torch.no_grad()
+    def row_logits(self, inputs: Mapping[str, Any], rows: Rows) -> Tensor:
+        """Return the current revision's logits of the rows that count: all that objectives on logits look at.
+
+        Shapes: (R, V).
+        """
+        return rows.of(self.logits(inputs))
 
     @torch.no_grad()
     def hidden_states(self, inputs: Mapping[str, Any], layers: Sequence[int]) -> dict[int, Tensor]:
