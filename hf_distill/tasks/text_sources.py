@@ -50,6 +50,7 @@ class PythonDocs(TextSource):
     """Docstrings and help topics of the running Python's standard library."""
 
     def read(self) -> Corpus:
+        """Return what the running Python documents: another version, another text."""
         version = platform.python_version()
         return Corpus(train=python_docs(), source=f"python-docs (docstrings and help topics of Python {version})")
 
@@ -63,6 +64,7 @@ class LocalText(TextSource):
     column: str = field(default="text", metadata={"help": "key of the text in .jsonl lines"})
 
     def read(self) -> Corpus:
+        """Return the documents of the files, with a split where `validation_path` gives one."""
         held_out = None if self.validation_path is None else self._documents(self.validation_path, "validation_path")
         return Corpus(train=self._documents(self.path, "path"), validation=held_out, source=f"text of {self.path}")
 
@@ -118,6 +120,7 @@ class HubText(TextSource):
     revision: str | None = field(default=None, metadata={"help": "branch, tag or commit"})
 
     def read(self) -> Corpus:
+        """Return the texts of a column at one commit, empty ones left out."""
         data = HubData(
             self.hub,
             name=self.name,
