@@ -6,11 +6,12 @@ Recipes, tasks, schedules, objectives and curricula are all read through `from_m
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import math
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -18,6 +19,7 @@ from hf_distill.wording import MAPPINGS, SEQUENCES, did_you_mean, given, is_unio
 
 T = TypeVar("T")
 
+_MOST_LISTED, _NEAREST = 40, 6
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -91,11 +93,18 @@ def check_known_keys(keys: Iterable[Any], known: Iterable[str], *, path: str = "
     """
     known = list(known)
     for key in keys:
-        accepted = f"Keys accepted here: {', '.join(known) or 'none'}."
+        accepted = _accepted(known, str(key))
         if not isinstance(key, str):
             raise ValueError(f"{path or 'top level'}: the key {key!r} is not text. {accepted}")
         if key not in known:
             raise ValueError(f"{join_path(path, key)}: unknown key.{did_you_mean(key, known)} {accepted}")
+
+
+def _accepted(known: Sequence[str], key: str) -> str:
+    if len(known) <= _MOST_LISTED:
+        return f"Keys accepted here: {', '.join(known) or 'none'}."
+    near = difflib.get_close_matches(key, known, n=_NEAREST, cutoff=0.0)
+    return f"Of the {len(known)} keys accepted here, these are nearest: {', '.join(near)}."
 
 
 def convert(value: Any, kind: Any, *, path: str) -> Any:

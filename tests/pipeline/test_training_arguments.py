@@ -61,6 +61,12 @@ def test_a_wrong_value_is_an_error_here_and_not_in_training(key, value, expected
         arguments({key: value})
 
 
+def test_a_typo_is_not_answered_with_more_than_a_hundred_keys():
+    with pytest.raises(ValueError, match=r"^training\.warm_up: unknown key.*nearest: (\w+, )*warmup_steps") as caught:
+        arguments({"warm_up": 3})
+    assert len(str(caught.value)) < 250
+
+
 def test_numbers_as_yaml_writes_them_are_taken():
     found = arguments({"learning_rate": "1e-3", "max_grad_norm": 0, "save_steps": 100, "warmup_steps": 0.1})
     assert (found.learning_rate, found.max_grad_norm, found.save_steps, found.warmup_steps) == (1e-3, 0, 100, 0.1)
