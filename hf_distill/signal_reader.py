@@ -16,7 +16,7 @@ from hf_distill.layers import attended_rows, layer_tap
 from hf_distill.loss_log import LossLog
 from hf_distill.reading import Reading, Wanted, read_model
 from hf_distill.reduction import examples_are_tokens
-from hf_distill.signals import Head, Signals, select_rows, with_position_ids
+from hf_distill.signals import Head, Rows, Signals, select_rows, with_position_ids
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.base import unwrapped
 from hf_distill.views import ModelOfView, View
@@ -95,9 +95,8 @@ class SignalReader:
         batch, mask = self.positioned(inputs), inputs.get("attention_mask")
         passes = self._passes(student, batch, stage, wanted, view)
         rows = select_rows(self.head, inputs)
-        teacher = self.teacher_reading(batch, wanted, view) if needs_teacher and self.teacher is not None else None
         # Selected once: a copy for every pass would be of the size of the vocabulary.
-        teacher_rows = rows.of(teacher.logits) if teacher is not None else None
+        teacher, teacher_rows = self._teacher_rows(batch, rows, wanted, view) if needs_teacher else (None, None)
         selected = [rows.of(one.logits) for one in passes]
         stacked = torch.stack(selected) if len(selected) > 1 else None
         signals = [
@@ -138,6 +137,18 @@ class SignalReader:
             if not wanted.anything:
                 return Reading(teacher.logits(batch), {})
             return teacher.read(batch, layers=wanted.teacher, attentions=wanted.attentions)
+
+    def _teacher_rows(
+        self, batch: Mapping[str, Any], rows: Rows, wanted: Wanted, view: View | None
+    ) -> tuple[Reading | None, Tensor | None]:
+        """Return the teacher's logits of the rows that count, with its reading where more than logits is wanted."""
+        if self.teacher is None:
+            return None, None
+        if wanted.anything or (view is not None and view.per_model):
+            reading = self.teacher_reading(batch, wanted, view)
+            return reading, rows.of(reading.logits)
+        with self.log.teacher_timer(self.device):
+            return None, self.teacher.row_logits(batch, rows)
 
     def _passes(
         self, student: Student, batch: Mapping[str, Any], stage: Stage, wanted: Wanted, view: View | None
