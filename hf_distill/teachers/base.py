@@ -143,14 +143,6 @@ class TeacherSource(ABC):
         return rows.of(self.logits(inputs))
 
     @torch.no_grad()
-    def row_logits(self, inputs: Mapping[str, Any], rows: Rows) -> Tensor:
-        """Return the current revision's logits of the rows that count: all that objectives on logits look at.
-
-        Shapes: (R, V).
-        """
-        return rows.of(self.logits(inputs))
-
-    @torch.no_grad()
     def hidden_states(self, inputs: Mapping[str, Any], layers: Sequence[int]) -> dict[int, Tensor]:
         """Return the current revision's outputs of some layers, counted from 1; nothing behind them is computed.
 
