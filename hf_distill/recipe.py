@@ -171,10 +171,13 @@ class Recipe:
             return {self.curriculum["name"]: dict(self.curriculum)} if self.curriculum is not None else {}
         return {label: {"name": label, **curriculum} for label, curriculum in self.compare.items()}
 
+    def deciding(self) -> dict[str, Any]:
+        """Return what decides the results, as plain data: all but name, description, paper, output_dir and report."""
+        return {key: value for key, value in self.to_dict().items() if key not in _NOT_IN_FINGERPRINT}
+
     def fingerprint(self) -> str:
-        """Return the hex SHA-256 of what decides the results: all but name, description, paper, output_dir, report."""
-        kept = {key: value for key, value in self.to_dict().items() if key not in _NOT_IN_FINGERPRINT}
-        canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        """Return the hex SHA-256 of what decides the results."""
+        canonical = json.dumps(self.deciding(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -215,6 +218,8 @@ def find_recipe(path: str | os.PathLike[str]) -> Path:
     # A name's last part is near enough: `quickstart` hints at `parity/quickstart`.
     parts = {part: full for full in packaged for part in (full.rsplit("/", 1)[-1], full)}
     hint = f" Did you mean `{parts[name]}`?" if name in parts else did_you_mean(name, packaged)
+    if (file / "recipe.yaml").is_file():
+        hint = f" Did you mean `{file / 'recipe.yaml'}`, the recipe of the run in it?"
     problem = "is a folder" if file.is_dir() else "is neither a file nor the name of a recipe"
     raise ValueError(f"{path} {problem}.{hint} Recipes that come with hf_distill: {', '.join(packaged) or 'none'}.")
 

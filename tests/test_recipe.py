@@ -202,6 +202,14 @@ def test_a_folder_is_not_taken_for_a_recipe(tmp_path: Path) -> None:
         Recipe.load(tmp_path)
 
 
+def test_the_folder_of_a_run_is_answered_with_its_recipe(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(TEXT, encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"is a folder\. Did you mean `.*recipe\.yaml`, the recipe of the run in it\?"
+    ):
+        Recipe.load(tmp_path)
+
+
 def test_launch_configurations_are_not_listed_as_recipes() -> None:
     assert not [info.name for info in available_recipes() if info.name.startswith("accelerate/")]
 

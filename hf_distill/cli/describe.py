@@ -53,7 +53,8 @@ def show_result(record: RunRecord, recipe: Recipe) -> None:
     show_table([*columns, "seconds"], rows)
     final = record.teacher.get("final_metrics", {}).get(metric)
     if final is not None:
-        show_line(f"teacher: {metric} {number(final)}; two-shot revision: {record.teacher.get('chosen') or '–'}")
+        chosen = record.teacher.get("chosen")
+        show_line(f"teacher: {metric} {number(final)}" + (f"; two-shot revision: {chosen}" if chosen else ""))
     kind, file = ("report", "report.html") if recipe.report.enabled else ("record", "run_record.json")
     show_line(f"{kind}: {Path(recipe.output_dir) / file}")
 

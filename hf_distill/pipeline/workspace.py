@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hf_distill.atomic import atomic_write_json, atomic_write_text
 from hf_distill.recipe import Recipe
+from hf_distill.wording import join_path
 
 RECIPE_FILE = "recipe.yaml"
 REVISIONS_FILE = "teacher_revisions.json"
 OWN_FOLDERS = frozenset({"cache", "teacher", "students"})
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,15 @@ class Workspace:
         """
         kept = self.root / RECIPE_FILE
         if kept.exists():
-            same = Recipe.load(kept).fingerprint() == recipe.fingerprint()
+            before = Recipe.load(kept)
+            same = before.fingerprint() == recipe.fingerprint()
             if not same and self.holds_training():
+                differing = differences(before.deciding(), recipe.deciding())
+                more = f" and {len(differing) - _MOST_NAMED} more" if len(differing) > _MOST_NAMED else ""
                 raise ValueError(
-                    f"{self.root} holds a run of another recipe (see {kept}); nothing was changed. Choose another "
-                    "folder with --set output_dir=..., or move the old one away"
+                    f"{self.root} holds a run of another recipe ({kept}), which differs in "
+                    f"{', '.join(differing[:_MOST_NAMED])}{more}; nothing was changed. Choose another folder with "
+                    "--set output_dir=..., or move the old one away"
                 )
             if same:
                 return True
@@ -107,3 +113,12 @@ class Workspace:
     def holds_training(self) -> bool:
         """Whether anything was trained here; a recipe that failed its checks leaves nothing worth keeping."""
         return any(self.root.glob("**/checkpoint-*")) or any(self.root.glob("students/*/*/student_run.json"))
+
+
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """Return the key paths at which two plain mappings differ."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        keys = dict.fromkeys([*one, *other])
+        return [found for key in keys for found in differences(one.get(key), other.get(key), join_path(path, key))]
+    # As text: a fingerprint tells 1 from 1.0 and true.
+    return [] if json.dumps(one) == json.dumps(other) else [path]

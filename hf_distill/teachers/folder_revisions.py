@@ -61,6 +61,8 @@ def _refused(root: Path, path: Path, problem: str) -> str:
     if path == root:
         inside = [child.name for child in sorted(root.iterdir()) if weights_format(child)]
         hint = f" It has sub-folders that do: write {root}@{','.join(inside[:2])} or {root}@PATTERN." if inside else ""
+        trained = [str(child) for child in sorted(root.iterdir()) if checkpoints_in(child)]
+        hint += f" There are checkpoints in {', '.join(trained)}." if trained else ""
         return f"{root} holds neither checkpoint-* folders nor a whole model: {problem}.{hint}"
     return (
         f"{path.name} in {root} is not a whole checkpoint: {problem}. Delete that folder, save it again, or choose "

@@ -106,7 +106,8 @@ class ModelRepository:
         if commit is None:
             raise ValueError(
                 f"revision {name!r} of {self.source} is not in the cache and the Hub cannot be reached "
-                f"({self.unreachable}). In the cache: {those_that_exist(self._cached_names(), name)}. "
+                f"({self.unreachable}); nor is there a folder {self.source}. "
+                f"In the cache: {those_that_exist(self._cached_names(), name)}. "
                 f"Download it while online: {self.download_command(name)}"
             )
         if not COMMIT.fullmatch(commit):

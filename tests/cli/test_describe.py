@@ -44,6 +44,13 @@ def test_a_run_without_teacher_and_level_is_shown(lines, tmp_path):
     assert not [line for line in shown if line.startswith("teacher")]
 
 
+def test_a_run_that_chose_no_revision_names_none(lines, tmp_path):
+    record = sample_record()
+    record.teacher["chosen"] = None
+    describe.show_result(record, parity_recipe(tmp_path))
+    assert lines()[-2] == "teacher: accuracy 0.9985"
+
+
 def test_the_chosen_revision_is_marked(lines):
     scores = [{"name": f"step{n}", "step": n, "loss": 1 / n, "accuracy": n / 30} for n in (10, 20, 30)]
     describe.show_scores(TeacherScores(scores, "step20", "it is in the middle", Path("a [b]/teacher_scores.png")))

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_recipes import parity_recipe, untaught
+from tiny_recipes import SGD, parity_recipe, untaught
 
-from hf_distill.pipeline.workspace import RECIPE_FILE, REVISIONS_FILE, Workspace
+from hf_distill.pipeline.workspace import RECIPE_FILE, REVISIONS_FILE, Workspace, differences
 
 REVISIONS = [{"name": "step10", "commit": "a" * 40}, {"name": "step20", "commit": "b" * 40}]
 
@@ -55,6 +55,21 @@ def test_a_folder_with_another_recipes_students_is_refused_and_kept(tmp_path):
     with pytest.raises(ValueError, match=r"holds a run of another recipe.*nothing was changed.*--set output_dir="):
         Workspace(tmp_path).claim(parity_recipe(tmp_path, seeds=[7]), write=True)
     assert contents(tmp_path) == before
+
+
+def test_what_makes_it_another_recipe_is_named(tmp_path):
+    Workspace(tmp_path).claim(parity_recipe(tmp_path), write=True)
+    trained(tmp_path)
+    changed = parity_recipe(tmp_path, seeds=[7], level=None, training={**SGD, "max_steps": 81, "save_steps": 40})
+    with pytest.raises(ValueError, match=r"which differs in training\.max_steps, seeds, level; nothing was changed"):
+        Workspace(tmp_path).claim(changed, write=True)
+
+
+def test_differences_are_paths_and_tell_what_a_fingerprint_tells():
+    one = {"a": {"x": 1, "y": [1, 2]}, "same": None}
+    assert differences(one, {"a": {"x": 1.0, "y": [1, 2, 3]}, "same": None}) == ["a.x", "a.y"]
+    assert differences(one, {"a": None, "b": 3}) == ["a", "b"]
+    assert differences(one, one) == []
 
 
 def test_a_recipe_that_failed_its_checks_can_be_mended_in_place(tmp_path):

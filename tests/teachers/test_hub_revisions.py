@@ -62,6 +62,7 @@ def test_revision_that_is_not_cached_says_which_command_downloads_it(cache: Path
     assert "offline mode is on" in message
     assert f"hf download {MODEL} --revision step210 --cache-dir {cache}" in message
     assert "In the cache: step200, step30" in message
+    assert "nor is there a folder org/model" in str(caught.value)
 
 
 def test_model_that_is_not_cached_at_all_says_so(tmp_path: Path) -> None:

@@ -132,6 +132,14 @@ def test_half_written_final_model_is_refused(output_dir: Path) -> None:
         resolve_revisions(output_dir)
 
 
+def test_folder_of_a_run_says_where_the_checkpoints_are(output_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    output_dir.rename(run / "teacher")
+    with pytest.raises(ValueError, match=r"neither checkpoint-\* folders.* There are checkpoints in .*run/teacher\."):
+        resolve_revisions(run)
+
+
 def test_folder_without_a_model_says_where_the_models_are(tmp_path: Path) -> None:
     save_teacher(tmp_path / "step100")
     with pytest.raises(ValueError, match=r"neither checkpoint-\* folders nor a whole model.*@step100"):
