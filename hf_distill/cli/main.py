@@ -8,7 +8,7 @@ import sys
 import typer
 
 from hf_distill import __version__
-from hf_distill.cli import analyze, push, recipes, report, run, teachers
+from hf_distill.cli import analyze, plan, push, recipes, report, run, teachers
 
 app = typer.Typer(
     name="hf-distill",
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
+app.command("plan")(plan.plan)
 app.command("report")(report.report)
 app.command("recipes")(recipes.recipes)
 app.command("push")(push.push)

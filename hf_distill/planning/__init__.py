@@ -1,0 +1,1 @@
+"""What a run will need, told before it starts: memory, arithmetic, time, disk, and whether a cache pays."""

@@ -1,0 +1,143 @@
+"""What a step holds in memory on one device, from sizes and batch: formulas, no measurement.
+
+Shape legend: B examples of a micro-batch, T positions, R labelled rows, V vocabulary or classes, H width of the head's
+input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import TrainingArguments
+from transformers.training_args import OptimizerNames
+
+from hf_distill.planning.model_size import ModelSize
+
+STATES_PER_PARAMETER = {"adafactor": 0, "rmsprop": 1, "lion": 1, "adagrad": 1}
+"""Numbers an optimizer keeps for a parameter; 2 for Adam and for those not named here."""
+
+ACTIVATIONS_PER_WIDTH = 34
+"""Bytes of 16 bit activations that a layer keeps per position and width, attention matrices left out (2205.05198)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchShape:
+    """One micro-batch on one device.
+
+    Attributes:
+        examples: B.
+        tokens: Attended positions.
+        positions: B · T with padding.
+        rows: R, the rows that the loss looks at.
+    """
+
+    examples: int
+    tokens: int
+    positions: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryLine:
+    """One class of tensors.
+
+    Attributes:
+        name: For people.
+        size: Bytes.
+        fix: What makes it smaller.
+    """
+
+    name: str
+    size: int
+    fix: str
+
+
+def step_memory(
+    student: ModelSize, teacher: ModelSize | None, args: TrainingArguments, shape: BatchShape, *, head: int
+) -> list[MemoryLine]:
+    """Return what a training step holds at its peak, largest class first.
+
+    Weights, gradients and optimizer states are exact for one process without sharding; activations are the estimate
+    of Korthikanti et al. 2022 (arXiv 2205.05198) without attention matrices, which fused attention does not keep.
+
+    Args:
+        student: Its size.
+        teacher: Its size, or None.
+        args: Optimizer, number format and activation checkpointing.
+        shape: Of a micro-batch.
+        head: Bytes that the heads' outputs take, see `dense_head_bytes` and `tiled_head_bytes`.
+    """
+    lines = [
+        MemoryLine(
+            name="student weights and gradients",
+            size=2 * student.weight_bytes,
+            fix="a smaller student, LoRA, or ZeRO-3 / FSDP2 over several devices",
+        ),
+        MemoryLine(
+            name="optimizer states",
+            size=_states_per_parameter(args) * student.weight_bytes,
+            fix="optim: adafactor, or ZeRO-1 over several devices",
+        ),
+        MemoryLine(
+            name="activations of the student",
+            size=_activation_bytes(student, args, shape),
+            fix="a smaller per_device_train_batch_size with more gradient_accumulation_steps, activation_checkpointing"
+            ", or bf16",
+        ),
+        MemoryLine(
+            name="head: logits, divergences and their gradients",
+            size=head,
+            fix="a smaller per_device_train_batch_size with more gradient_accumulation_steps",
+        ),
+    ]
+    if teacher is not None:
+        lines.append(
+            MemoryLine(
+                name="teacher weights",
+                size=teacher.weight_bytes,
+                fix="teacher.dtype: bfloat16, or cached targets (`hf-distill cache`)",
+            )
+        )
+    return sorted((line for line in lines if line.size), key=lambda line: -line.size)
+
+
+def dense_head_bytes(student: ModelSize, teacher: ModelSize | None, shape: BatchShape) -> int:
+    """Return the bytes of whole logits: the student's with their gradient, the teacher's, and two log-softmaxes."""
+    whole = 2 * shape.positions * student.outputs + (shape.positions * teacher.outputs if teacher else 0)
+    rows = 4 * shape.rows * student.outputs if teacher else 2 * shape.rows * student.outputs
+    return 4 * (whole + rows)
+
+
+def tiled_head_bytes(student: ModelSize, teacher: ModelSize | None, shape: BatchShape, *, buffers: int) -> int:
+    """Return the bytes of a head in tiles: its buffers, the head's gradient, and the rows' hidden states.
+
+    Args:
+        student: Its size.
+        teacher: Its size, or None.
+        shape: Of a micro-batch.
+        buffers: Bytes that tiles may take.
+    """
+    rows = shape.rows * (2 * student.hidden + (teacher.hidden if teacher else 0))
+    return buffers + 4 * (student.outputs * student.hidden + rows)
+
+
+def _states_per_parameter(args: TrainingArguments) -> int:
+    name = OptimizerNames(args.optim).value.split("_")[0]
+    if name == "sgd":
+        return 1 if "momentum" in (args.optim_args or "") else 0
+    return STATES_PER_PARAMETER.get(name, 2)
+
+
+def _activation_bytes(student: ModelSize, args: TrainingArguments, shape: BatchShape) -> int:
+    factor = 1 if args.bf16 or args.fp16 else 2
+    per_layer = ACTIVATIONS_PER_WIDTH * shape.positions * student.width * factor
+    # With checkpointing the input of each layer stays, and one layer is whole at a time.
+    if args.gradient_checkpointing:
+        return per_layer + student.layers * 2 * factor * shape.positions * student.width
+    return student.layers * per_layer
+
+
+def total(lines: Sequence[MemoryLine]) -> int:
+    """Return the bytes of all classes together."""
+    return sum(line.size for line in lines)

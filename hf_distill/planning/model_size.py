@@ -1,0 +1,71 @@
+"""How large a model is, in the numbers that memory and arithmetic follow from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from hf_distill.tasks.model_building import config_value
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSize:
+    """Size of a model.
+
+    Attributes:
+        parameters: All, shared ones once.
+        multiplied: Those that a token is multiplied with: all but embeddings that are only looked up.
+        weight_bytes: In memory, in their own number format.
+        hidden: Width of the head's input, 0 where there is no head over a vocabulary or the classes.
+        outputs: Width of the head: vocabulary or classes; 0 where it has none.
+        layers: Transformer layers; 0 where the configuration names none.
+        width: Of their hidden states.
+    """
+
+    parameters: int
+    multiplied: int
+    weight_bytes: int
+    hidden: int
+    outputs: int
+    layers: int
+    width: int
+
+    @property
+    def train_flops_per_token(self) -> int:
+        """Arithmetic of forward and backward: 6 operations a multiplied parameter."""
+        return 6 * self.multiplied
+
+    @property
+    def forward_flops_per_token(self) -> int:
+        """Arithmetic of a forward: 2 operations a multiplied parameter."""
+        return 2 * self.multiplied
+
+
+def model_size(model: PreTrainedModel) -> ModelSize:
+    """Return the size of a model, which may be on the meta device."""
+    parameters = list(model.parameters())
+    head = model.get_output_embeddings()
+    kept = {id(head.weight)} if head is not None else set()
+    looked_up = {
+        id(module.weight): module.weight.numel()
+        for module in model.modules()
+        if isinstance(module, nn.Embedding) and id(module.weight) not in kept
+    }
+    linear = head if isinstance(head, nn.Linear) else _last_linear(model)
+    total = sum(parameter.numel() for parameter in parameters)
+    return ModelSize(
+        parameters=total,
+        multiplied=total - sum(looked_up.values()),
+        weight_bytes=sum(parameter.numel() * parameter.element_size() for parameter in parameters),
+        hidden=linear.in_features if linear is not None else 0,
+        outputs=linear.out_features if linear is not None else 0,
+        layers=int(config_value(model.config, "num_hidden_layers") or 0),
+        width=int(config_value(model.config, "hidden_size") or 0),
+    )
+
+
+def _last_linear(model: nn.Module) -> nn.Linear | None:
+    found = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return found[-1] if found else None

@@ -1,0 +1,80 @@
+"""A few real steps, to know how long one takes on this machine."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PrinterCallback
+
+from hf_distill.planning.memory import BatchShape
+from hf_distill.reduction import count_items
+from hf_distill.student_run import peak_memory
+from hf_distill.trainer import ProgressiveDistillTrainer
+
+STEPS = 5
+WARMUP = 2
+"""Steps before those that count: the first ones allocate and choose kernels."""
+
+PROBED: dict[str, Any] = {
+    "max_steps": STEPS + WARMUP,
+    "eval_strategy": "no",
+    "save_strategy": "no",
+    "logging_strategy": "no",
+    "load_best_model_at_end": False,
+    "push_to_hub": False,
+    "disable_tqdm": True,
+}
+"""Training arguments of a probe; everything else stays as it is in the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What the steps took.
+
+    Attributes:
+        step_seconds: Median of an optimizer step.
+        teacher_share: Of the teacher in it; 0 without one.
+        peak_bytes: Highest memory use: of the device, or of the whole process on a CPU.
+    """
+
+    step_seconds: float
+    teacher_share: float
+    peak_bytes: int
+
+
+def probe_steps(trainer: ProgressiveDistillTrainer) -> Probe:
+    """Train a few steps and time them; the trainer is of no use afterwards.
+
+    Args:
+        trainer: Built with the arguments `PROBED`.
+    """
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    log = trainer.distillation.log
+    counted = log.step_seconds[WARMUP:]
+    return Probe(
+        step_seconds=statistics.median(counted),
+        teacher_share=log.teacher_seconds / sum(log.step_seconds),
+        peak_bytes=peak_memory(trainer.args.device),
+    )
+
+
+def batch_shape(trainer: ProgressiveDistillTrainer) -> BatchShape:
+    """Return the largest of a few training micro-batches.
+
+    Raises:
+        ValueError: The data gives none.
+    """
+    head, largest = trainer.distillation.head, None
+    for batch, _ in zip(trainer.get_train_dataloader(), range(STEPS), strict=False):
+        rows, tokens, examples = (int(count) for count in count_items([batch], head)[:3])
+        mask = batch.get("attention_mask")
+        positions = mask.numel() if mask is not None else tokens
+        shape = BatchShape(examples=examples, tokens=tokens, positions=positions, rows=rows)
+        if largest is None or shape.positions > largest.positions:
+            largest = shape
+    if largest is None:
+        raise ValueError("the training data gives not one batch; check its size and dataloader_drop_last")
+    return largest

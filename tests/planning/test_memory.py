@@ -1,0 +1,69 @@
+"""Memory of a step: what is exact against real tensors, what is estimated against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from builders import tiny_model
+from transformers import TrainingArguments
+
+from hf_distill.planning.memory import BatchShape, dense_head_bytes, step_memory, tiled_head_bytes, total
+from hf_distill.planning.model_size import ModelSize, model_size
+
+SHAPE = BatchShape(examples=2, tokens=14, positions=16, rows=5)
+
+
+def size(*, weight_bytes: int = 4000, hidden: int = 8, outputs: int = 100) -> ModelSize:
+    return ModelSize(
+        parameters=1000,
+        multiplied=1000,
+        weight_bytes=weight_bytes,
+        hidden=hidden,
+        outputs=outputs,
+        layers=3,
+        width=8,
+    )
+
+
+def arguments(tmp_path, **changes) -> TrainingArguments:
+    return TrainingArguments(str(tmp_path), use_cpu=True, report_to="none", **changes)
+
+
+def named(lines) -> dict[str, int]:
+    return {line.name: line.size for line in lines}
+
+
+@pytest.mark.parametrize(("optim", "optimizer"), [("adamw_torch", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
+def test_weights_gradients_and_states_are_those_of_a_real_step(tmp_path, optim, optimizer):
+    model = tiny_model("masked_lm")
+    stepper = optimizer(model.parameters(), lr=0.1)
+    ids = torch.arange(6).reshape(2, 3)
+    model(input_ids=ids, labels=ids).loss.backward()
+    stepper.step()
+    states = [value for state in stepper.state.values() for value in state.values() if torch.is_tensor(value)]
+    held = sum(value.numel() * value.element_size() for value in states if value.dim())
+    gradients = sum(p.grad.numel() * p.grad.element_size() for p in model.parameters() if p.grad is not None)
+    lines = named(step_memory(model_size(model), None, arguments(tmp_path, optim=optim), SHAPE, head=0))
+    assert lines.get("optimizer states", 0) == held
+    assert lines["student weights and gradients"] == model_size(model).weight_bytes + gradients
+
+
+def test_activations_are_the_published_estimate(tmp_path):
+    lines = named(step_memory(size(), None, arguments(tmp_path, bf16=True), SHAPE, head=0))
+    assert lines["activations of the student"] == 34 * 16 * 8 * 3  # 34·s·b·h a layer in 16 bits
+    full = named(step_memory(size(), None, arguments(tmp_path), SHAPE, head=0))
+    assert full["activations of the student"] == 2 * lines["activations of the student"]
+
+
+def test_the_largest_class_comes_first_and_nothing_is_listed_for_nothing(tmp_path):
+    lines = step_memory(size(), size(weight_bytes=10**6), arguments(tmp_path, optim="sgd"), SHAPE, head=0)
+    assert lines[0].name == "teacher weights"
+    assert all(line.size > 0 and line.fix for line in lines)
+    assert total(lines) == sum(line.size for line in lines)
+
+
+def test_a_dense_head_holds_whole_logits_and_a_tiled_one_its_buffers():
+    student, teacher = size(), size(hidden=16)
+    # Student logits and their gradient and teacher logits over 16 positions, four row-wise tensors over 5 rows.
+    assert dense_head_bytes(student, teacher, SHAPE) == 4 * (2 * 16 * 100 + 16 * 100 + 4 * 5 * 100)
+    assert tiled_head_bytes(student, teacher, SHAPE, buffers=1000) == 1000 + 4 * (100 * 8 + 5 * (2 * 8 + 16))

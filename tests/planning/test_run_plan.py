@@ -1,0 +1,51 @@
+"""The plan of a tiny recipe, against what the run itself does."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from plans import cell
+from tiny_recipes import parity_recipe
+
+from hf_distill.planning.run_plan import device_memory, distinct_examples, plan_recipe
+
+
+def test_a_plan_says_what_the_recipe_will_do(tmp_path):
+    recipe = parity_recipe(tmp_path / "run", seeds=[0, 1])
+    plan = plan_recipe(recipe, probe=False)
+    assert {cell.label: (cell.students, cell.steps, cell.teacher_steps) for cell in plan.cells} == {
+        "labels": (2, 80, 0),
+        "cold": (2, 80, 80),
+        "two_shot": (2, 80, 80),
+    }
+    assert plan.student.parameters == 10 * 32 + 32 + 32 * 2 + 2
+    assert plan.teacher.parameters == 10 * 64 + 64 + 64 * 2 + 2
+    assert plan.revisions == 8
+    assert not (tmp_path / "run").exists()
+    assert json.dumps(plan.to_dict())
+
+
+def test_steps_that_cost_the_same_are_timed_once(tmp_path):
+    plan = plan_recipe(parity_recipe(tmp_path / "run"))
+    probes = {cell.label: cell.probe for cell in plan.cells}
+    assert probes["labels"].teacher_share == 0.0 < probes["two_shot"].teacher_share
+    assert probes["two_shot"] is not probes["cold"]  # Its temperature is another one.
+    twin = {"name": "two_shot", "revision": "auto", "steps": 30}
+    both = plan_recipe(parity_recipe(tmp_path / "b", compare={"a": {"name": "one_shot"}, "b": twin}))
+    assert both.cells[0].probe is both.cells[1].probe
+
+
+def test_targets_that_curricula_share_are_kept_once():
+    plans = [cell(read={0: 50, 2: 500}), cell(read={2: 300})]
+    assert distinct_examples(plans, examples=400) == 2 * 50 + 2 * 400
+
+
+def test_a_typo_is_told_before_any_step(tmp_path):
+    with pytest.raises(ValueError, match="Did you mean `learning_rate`"):
+        plan_recipe(parity_recipe(tmp_path / "run", training={"learning_rat": 0.1}))
+
+
+def test_a_machine_has_memory():
+    assert device_memory(torch.device("cpu")) > 10**9

@@ -1,0 +1,47 @@
+"""Teachers of the right size whose weights nobody has to download or train."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from builders import save_teacher_run
+from tiny_recipes import parity_recipe
+
+from hf_distill.pipeline.cells import task_of
+from hf_distill.pipeline.workspace import Workspace
+from hf_distill.planning.stand_in import stand_in_teacher
+from hf_distill.tasks import Task, TaskData
+
+
+@pytest.fixture
+def task(tmp_path) -> Task:
+    return task_of(parity_recipe(tmp_path / "run"))
+
+
+@pytest.fixture
+def data(task, tmp_path) -> TaskData:
+    return task.prepare(seed=0, cache_dir=tmp_path)
+
+
+def test_a_teacher_to_be_trained_has_the_revisions_that_its_arguments_promise(tmp_path, task, data):
+    recipe = parity_recipe(tmp_path / "run")
+    found = stand_in_teacher(recipe, task, data, Workspace(tmp_path), device="cpu")
+    assert [revision.step for revision in found.revisions] == list(range(20, 161, 20))
+    weights = sum(p.numel() * p.element_size() for p in found.model.parameters())
+    assert found.disk_bytes == 8 * weights
+
+
+def test_a_teacher_in_a_folder_takes_no_more_disk_and_no_memory(tmp_path, data):
+    folder = save_teacher_run(tmp_path / "teacher", steps=(10, 20))
+    recipe = parity_recipe(tmp_path / "run", teacher={"source": str(folder)})
+    found = stand_in_teacher(recipe, task_of(recipe), data, Workspace(tmp_path), device="meta")
+    assert [revision.name for revision in found.revisions] == ["checkpoint-10", "checkpoint-20"]
+    assert found.disk_bytes == 0
+    assert {parameter.device.type for parameter in found.model.parameters()} == {"meta"}
+
+
+def test_the_number_format_that_is_asked_for_counts(tmp_path, data):
+    folder = save_teacher_run(tmp_path / "teacher", steps=(10,))
+    recipe = parity_recipe(tmp_path / "run", teacher={"source": str(folder), "dtype": "bfloat16"})
+    found = stand_in_teacher(recipe, task_of(recipe), data, Workspace(tmp_path), device="meta")
+    assert {parameter.dtype for parameter in found.model.parameters()} == {torch.bfloat16}
