@@ -34,8 +34,7 @@ def test_plain_data_can_be_read_by_programs(recipe_file):
 
 
 def test_a_run_that_cannot_work_is_refused_after_its_table(recipe_file):
-    """A width of ten million: the teacher's weights alone are larger than any memory."""
-    wide = "teacher.train.training.save_steps=1"
+    """Ten million checkpoints of the teacher are more than any disk holds."""
     result = CliRunner().invoke(
         app,
         [
@@ -43,7 +42,7 @@ def test_a_run_that_cannot_work_is_refused_after_its_table(recipe_file):
             recipe_file,
             "--no-probe",
             "-s",
-            wide,
+            "teacher.train.training.save_steps=1",
             "-s",
             "teacher.train.training.max_steps=10000000",
             "-s",
