@@ -20,6 +20,8 @@ PIPELINE_TAGS = {
     "causal_lm": "text-generation",
 }
 
+IMAGE_TAG = "image-classification"
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -44,7 +46,7 @@ def student_card_data(
         library_name="transformers",
         license=license,
         metrics=[str(record.task["metric"])],
-        pipeline_tag=PIPELINE_TAGS.get(str(record.task["head"])) if has_tokenizer(record) else None,
+        pipeline_tag=pipeline_tag(record),
         tags=_tags(run),
         eval_results=_results(record, run),
     )
@@ -90,6 +92,25 @@ def has_tokenizer(record: RunRecord) -> bool:
     return (record.task.get("description") or {}).get("tokenizer") is not None
 
 
+def reads_images(record: RunRecord) -> bool:
+    """Whether the student reads images."""
+    return (record.task.get("description") or {}).get("inputs") == "pixel_values"
+
+
+def has_image_processor(record: RunRecord) -> bool:
+    """Whether the image processor of a student that reads images lies beside it."""
+    return (record.task.get("description") or {}).get("image_processor") is not None
+
+
+def pipeline_tag(record: RunRecord) -> str | None:
+    """Return the pipeline of transformers that runs the student as it is saved, or None."""
+    if reads_images(record):
+        # The pipeline shows every image in RGB.
+        grey = (record.task.get("description") or {}).get("channels") == 1
+        return IMAGE_TAG if has_image_processor(record) and not grey else None
+    return PIPELINE_TAGS.get(str(record.task["head"])) if has_tokenizer(record) else None
+
+
 def _tags(run: StudentRun) -> list[str]:
     revisions = len(taught_by(run))
     methods = ["knowledge-distillation", "progressive-distillation"][: min(revisions, 2)]
@@ -99,7 +120,7 @@ def _tags(run: StudentRun) -> list[str]:
 def _results(record: RunRecord, run: StudentRun) -> list[EvalResult]:
     task, description = record.task, record.task.get("description") or {}
     dataset, commit = next(iter(hub_datasets(description)), (str(task["name"]), None))
-    tag = PIPELINE_TAGS.get(str(task["head"])) if has_tokenizer(record) else None
+    tag = IMAGE_TAG if reads_images(record) else pipeline_tag(record)
     return [
         EvalResult(
             task_type=tag or str(task["head"]),

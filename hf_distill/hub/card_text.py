@@ -9,7 +9,14 @@ from typing import Any
 import yaml
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from hf_distill.hub.card_data import has_tokenizer, hub_datasets, on_hub, teachers_of
+from hf_distill.hub.card_data import (
+    has_image_processor,
+    has_tokenizer,
+    hub_datasets,
+    on_hub,
+    reads_images,
+    teachers_of,
+)
 from hf_distill.hub.citations import citations, taught_by
 from hf_distill.report import wording
 from hf_distill.report.tables import headline, markdown_text, summary_markdown, summary_table, to_markdown
@@ -210,17 +217,30 @@ def _latency(model: Mapping[str, Any]) -> str:
 
 
 def _code(record: RunRecord, repo_id: str | None) -> str:
-    auto = AUTO_CLASSES[str(record.task["head"])]
-    names = [auto, "AutoTokenizer"] if has_tokenizer(record) else [auto]
+    auto = "AutoModelForImageClassification" if reads_images(record) else AUTO_CLASSES[str(record.task["head"])]
+    names = [auto]
+    names += ["AutoTokenizer"] if has_tokenizer(record) else []
+    names += ["AutoImageProcessor"] if has_image_processor(record) else []
     where = repr(repo_id) if repo_id else '"."  # the folder of this card, or its id on the Hub'
-    lines = [f"from transformers import {', '.join(names)}", ""]
+    lines = [f"from transformers import {', '.join(sorted(names))}", ""]
     architecture = own_architecture(record)
     if architecture:
         lines = [f"import hf_distill.tasks  # makes transformers know the architecture {architecture!r}", *lines]
     lines += [f"source = {where}", f"model = {auto}.from_pretrained(source)"]
     if has_tokenizer(record):
         lines.append("tokenizer = AutoTokenizer.from_pretrained(source)")
+    if has_image_processor(record):
+        lines = ["from PIL import Image", *lines, *_image_lines(record)]
     return "\n".join(lines)
+
+
+def _image_lines(record: RunRecord) -> list[str]:
+    mode = "L" if (record.task.get("description") or {}).get("channels") == 1 else "RGB"
+    return [
+        "processor = AutoImageProcessor.from_pretrained(source)",
+        f'inputs = processor(Image.open("image.png").convert("{mode}"), return_tensors="pt")',
+        "print(model.config.id2label[model(**inputs).logits.argmax().item()])",
+    ]
 
 
 def own_architecture(record: RunRecord) -> str | None:

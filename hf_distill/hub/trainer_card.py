@@ -9,9 +9,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import PreTrainedTokenizerBase, TrainingArguments
+from transformers import BaseImageProcessor, PreTrainedTokenizerBase, TrainingArguments
 
 from hf_distill.atomic import atomic_write_bytes, atomic_write_text
+from hf_distill.compatibility import unwrap_peft
 from hf_distill.hub.card import FILE_NAME, student_card
 from hf_distill.hub.card_data import is_hub_id
 from hf_distill.hub.push import public_record
@@ -180,10 +181,12 @@ def check_card_arguments(given: Mapping[str, Any]) -> None:
 
 
 def _description(trainer: ProgressiveDistillTrainer, datasets: Sequence[str]) -> dict[str, Any]:
-    tokenizer = trainer.processing_class
+    beside = trainer.processing_class
     return {
         "datasets": list(datasets),
-        "tokenizer": type(tokenizer).__name__ if isinstance(tokenizer, PreTrainedTokenizerBase) else None,
+        "inputs": unwrap_peft(trainer.accelerator.unwrap_model(trainer.model)).main_input_name,
+        "tokenizer": type(beside).__name__ if isinstance(beside, PreTrainedTokenizerBase) else None,
+        "image_processor": type(beside).__name__ if isinstance(beside, BaseImageProcessor) else None,
         "train_rows": len(trainer.train_dataset) if isinstance(trainer.train_dataset, Sized) else None,
         "validation_rows": len(trainer.eval_dataset)
         if isinstance(trainer.eval_dataset, Sized) and not isinstance(trainer.eval_dataset, dict)

@@ -149,7 +149,7 @@ def _stand_in(recipe: Recipe, task: Task, workspace: Workspace) -> LiveTeacher:
     assert recipe.teacher is not None and recipe.teacher.train is not None
     data = task.prepare(seed=recipe.teacher.train.seed, cache_dir=workspace.cache)
     trainer = teacher_trainer(recipe, task, data, workspace)
-    teacher = LiveTeacher(trainer.model, tokenizer=data.processing_class)
+    teacher = LiveTeacher(trainer.model, tokenizer=data.tokenizer)
     teacher.revisions = promised_revisions(trainer.args)
     return teacher
 

@@ -48,6 +48,12 @@ class TaskData:
     fingerprint: str
     description: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The tokenizer, where models read text."""
+        beside = self.processing_class
+        return beside if isinstance(beside, PreTrainedTokenizerBase) else None
+
     def for_trainer(self) -> dict[str, Any]:
         """Return the data and what goes with it as keyword arguments of a Trainer."""
         return {

@@ -84,8 +84,9 @@ class ImageClassification(Task):
     image_size: int | None = field(
         default=None, metadata={"help": "pixels of each side, to which images are stretched; default as they are"}
     )
-    channels: int | None = field(
-        default=None, metadata={"help": "1 (grey) or 3 (RGB); default 1 for digits and 3 for everything else"}
+    channels: int = field(
+        default=3,
+        metadata={"help": "3 (RGB, which transformers' pipelines show a model) or 1 (grey)"},
     )
     mean: list[float] | None = field(
         default=None, metadata={"help": "of each channel in [0, 1]; default that of the training images"}
@@ -113,17 +114,16 @@ class ImageClassification(Task):
             number = vars(self)[name]
             if number is not None and number < least:
                 raise ValueError(f"{name}: expected at least {least}, got {number}")
-        if self.channels not in (None, 1, 3):
+        if self.channels not in (1, 3):
             raise ValueError(f"channels: expected 1 (grey) or 3 (RGB), got {self.channels}")
         if not 0.0 < self.validation_fraction < 1.0:
             raise ValueError(f"validation_fraction: expected a share between 0 and 1, got {self.validation_fraction}")
         if self.copies > 1 and not (self.crop_padding or self.flip):
             raise ValueError(f"copies: {self.copies} equal copies of each image; set crop_padding or flip too")
-        source = image_source(self.data)
-        self._channels = self.channels or source.channels
+        image_source(self.data)
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if values is not None and (len(values) != self._channels or (name == "std" and min(values) <= 0)):
-                raise ValueError(f"{name}: expected {self._channels} numbers (std above 0), got {values}")
+            if values is not None and (len(values) != self.channels or (name == "std" and min(values) <= 0)):
+                raise ValueError(f"{name}: expected {self.channels} numbers (std above 0), got {values}")
 
     def prepare(self, *, seed: int, cache_dir: Path) -> TaskData:
         collection, train, validation, colours = self._prepared
@@ -149,9 +149,10 @@ class ImageClassification(Task):
                 "train_rows": len(train.labels_N),
                 "validation_rows": len(validation.labels_N),
                 "inputs": "pixel_values",
+                "image_processor": "ViTImageProcessor",
                 "labels": collection.names,
                 "image_size": size,
-                "channels": self._channels,
+                "channels": self.channels,
             },
         )
 
@@ -162,7 +163,7 @@ class ImageClassification(Task):
         self, config_class: type[PreTrainedConfig], given: Mapping[str, Any], data: TaskData
     ) -> dict[str, Any]:
         names, size = data.description["labels"], data.description["image_size"]
-        defaults: dict[str, Any] = {"num_channels": self._channels, "image_size": size, "patch_size": patch_size(size)}
+        defaults: dict[str, Any] = {"num_channels": self.channels, "image_size": size, "patch_size": patch_size(size)}
         if "num_labels" not in given:
             defaults["id2label"] = dict(enumerate(names))
             defaults["label2id"] = {name: number for number, name in enumerate(names)}
@@ -175,9 +176,9 @@ class ImageClassification(Task):
     def check_model(self, model: PreTrainedModel, data: TaskData) -> None:
         config, names, size = model.config, data.description["labels"], data.description["image_size"]
         settings = config.to_dict()
-        if settings.get("num_channels", self._channels) != self._channels:
+        if settings.get("num_channels", self.channels) != self.channels:
             raise ValueError(
-                f"model: reads {settings['num_channels']} channels, but the images have {self._channels}. Set "
+                f"model: reads {settings['num_channels']} channels, but the images have {self.channels}. Set "
                 f"task.channels: {settings['num_channels']}, or leave num_channels out of the config."
             )
         sides = settings.get("image_size")
@@ -204,7 +205,7 @@ class ImageClassification(Task):
     @cached_property
     def _prepared(self) -> PreparedImages:
         """Read once: a comparison prepares its task for every seed and every curriculum."""
-        collection = image_source(self.data).read(Framing(channels=self._channels, size=self.image_size))
+        collection = image_source(self.data).read(Framing(channels=self.channels, size=self.image_size))
         train, validation = self._split(collection)
         height, width = train.pixels_NHWC.shape[1:3]
         if height != width or validation.pixels_NHWC.shape[1:3] != (height, width):
@@ -241,7 +242,7 @@ class ImageClassification(Task):
         moves = [f"shifted by up to {self.crop_padding} pixels"] if self.crop_padding else []
         moves += ["mirrored at random"] if self.flip else []
         copies = f", {self.copies} such copies an epoch" if self.copies > 1 else ""
-        colours = "grey" if self._channels == 1 else "RGB"
+        colours = "grey" if self.channels == 1 else "RGB"
         training = f"; in training {' and '.join(moves)}{copies}" if moves else ""
         return f"{size} × {size} pixels, {colours}, normalised{training}"
 

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,13 +56,7 @@ class ImageCollection:
 
 
 class ImageSource(ABC):
-    """Something that labelled images are read from.
-
-    Attributes:
-        channels: Of its images, unless the task wants others.
-    """
-
-    channels: ClassVar[int] = 3
+    """Something that labelled images are read from."""
 
     @abstractmethod
     def read(self, frame: Frame) -> ImageCollection:
@@ -79,8 +73,6 @@ class Digits(ImageSource):
 
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, the test part.
     """
-
-    channels: ClassVar[int] = 1
 
     def read(self, frame: Frame) -> ImageCollection:
         # Slow to import, and no other data set needs it.

@@ -90,3 +90,25 @@ def test_license_and_language_are_passed_through_and_never_invented():
     data = data_of(labels_only_record(), license="mit", language=["en", "de"])
     assert (data["license"], data["language"]) == ("mit", ["en", "de"])
     assert not {"license", "language"} & set(data_of(labels_only_record()))
+
+
+def image_record():
+    record = sample_record()
+    record.task["description"] |= {"inputs": "pixel_values", "image_processor": "ViTImageProcessor"}
+    return record
+
+
+def test_a_student_of_images_is_filed_under_text():
+    data = data_of(image_record())
+    assert data["pipeline_tag"] == "image-classification"
+    assert data["model-index"][0]["results"][0]["task"]["type"] == "image-classification"
+
+
+def test_a_pipeline_is_promised_without_what_it_reads_with():
+    record = image_record()
+    record.task["description"]["image_processor"] = None
+    assert "pipeline_tag" not in data_of(record)
+    assert "pipeline_tag" not in data_of(sample_record())
+    grey = image_record()
+    grey.task["description"]["channels"] = 1
+    assert "pipeline_tag" not in data_of(grey), "the pipeline shows RGB"

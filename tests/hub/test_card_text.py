@@ -71,6 +71,20 @@ def test_example_code_imports_what_it_uses(head, repo_id):
     assert (repr(repo_id) in code) if repo_id else ('"."' in code)
 
 
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (None, "RGB")])
+def test_example_code_for_images_reads_text_or_other_channels(channels, mode):
+    record = sample_record()
+    record.task["description"] |= {"inputs": "pixel_values", "image_processor": "p", "channels": channels}
+    code = text_of(record)["code_block"].removeprefix("```python\n").removesuffix("```")
+    ast.parse(code)
+    assert "from transformers import AutoImageProcessor, AutoModelForImageClassification\n" in code
+    assert f'convert("{mode}")' in code
+    record.task["description"]["image_processor"] = None
+    code = text_of(record)["code_block"]
+    assert "AutoModelForImageClassification.from_pretrained" in code
+    assert "Processor" not in code and "PIL" not in code
+
+
 def test_only_architectures_of_ours_need_this_package():
     record = sample_record()
     assert "import hf_distill.tasks" in text_of(record)["code_block"]

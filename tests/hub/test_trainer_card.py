@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from builders import distill_trainer, examples, save_teacher_run, tiny_model
 from huggingface_hub import metadata_load
-from transformers import EvalPrediction
+from image_models import image_examples, image_model
+from transformers import EvalPrediction, default_data_collator
 
 from hf_distill.hub.trainer_card import changed_arguments, metric_of, save_trainer_card, trainer_record
 from hf_distill.run_record import RunRecord
+from hf_distill.tasks.image_examples import Colours, image_processor
 from hf_distill.teachers import TeacherSequence
 
 
@@ -67,6 +69,24 @@ def test_card_of_a_python_user_claims_no_recipe_and_names_the_curriculum(trainer
     assert "hf-distill run" not in text
     assert "checkpoint-20" in text and "two_shot" in text
     assert str(Path(trainer.args.output_dir).parent) not in text
+
+
+@pytest.mark.parametrize("with_processor", [False, True])
+def test_the_card_of_an_image_classifier_shows_how_to_read_text(tmp_path, with_processor) -> None:
+    processor = image_processor(size=16, colours=Colours((0.5,) * 3, (0.5,) * 3)) if with_processor else None
+    trainer = distill_trainer(
+        tmp_path,
+        model=image_model("convnext", seed=1),
+        train_dataset=image_examples(),
+        data_collator=default_data_collator,
+        processing_class=processor,
+    )
+    trainer.train()
+    path = save_trainer_card(trainer)
+    text = path.read_text(encoding="utf-8")
+    assert "AutoModelForImageClassification.from_pretrained" in text
+    assert ("AutoImageProcessor" in text) == with_processor
+    assert metadata_load(path).get("pipeline_tag") == ("image-classification" if with_processor else None)
 
 
 @pytest.mark.parametrize(

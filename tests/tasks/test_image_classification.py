@@ -44,7 +44,7 @@ def test_the_digits_are_unevenly_held_out_or_not_normalised() -> None:
     data = prepared()
     assert (len(data.train), len(data.validation)) == (1438, 359)
     train, validation = batch_of(data.train), batch_of(data.validation)
-    assert train["pixel_values"].shape == (1438, 1, 8, 8)
+    assert train["pixel_values"].shape == (1438, 3, 8, 8)
     assert abs(train["pixel_values"].mean()) < 1e-5
     assert abs(train["pixel_values"].std(unbiased=False) - 1) < 1e-5
     shares = np.bincount(validation["labels"]) / (np.bincount(validation["labels"]) + np.bincount(train["labels"]))
@@ -109,12 +109,12 @@ def test_other_data_has_the_same_fingerprint(tmp_path: Path) -> None:
 
 
 def test_a_description_hides_what_was_done() -> None:
-    description = prepared(image_size=16, channels=3, crop_padding=2, flip=True, copies=5).description
+    description = prepared(image_size=16, crop_padding=2, flip=True, copies=5).description
     assert description["preprocessing"] == (
         "16 × 16 pixels, RGB, normalised; in training shifted by up to 2 pixels and mirrored at random, 5 such copies "
         "an epoch"
     )
-    assert prepared().description["preprocessing"] == "8 × 8 pixels, grey, normalised"
+    assert prepared(channels=1).description["preprocessing"] == "8 × 8 pixels, grey, normalised"
     assert (description["inputs"], description["train_rows"]) == ("pixel_values", 1438)
 
 
@@ -125,17 +125,17 @@ def test_a_resnet_is_a_resnet_50_of_a_thousand_classes() -> None:
     task = ImageClassification(image_size=32)
     config = task.build_model({"architecture": "resnet"}, task.prepare(seed=0, cache_dir=NOWHERE)).config
     assert (config.layer_type, config.hidden_sizes, config.depths) == ("basic", [64, 128, 256, 512], [2, 2, 2, 2])
-    assert (config.num_channels, config.embedding_size) == (1, 64)
+    assert (config.num_channels, config.embedding_size) == (3, 64)
     assert config.id2label == {number: str(number) for number in range(10)}
     assert config.label2id == {str(number): number for number in range(10)}
 
 
 def test_the_resnet_of_the_recipe_keeps_the_defaults_of_another() -> None:
-    task = ImageClassification(channels=3)
+    task = ImageClassification(channels=1)
     spec = {"architecture": "resnet", "config": {"hidden_sizes": [8, 16, 32], "layer_type": "bottleneck"}}
     config = task.build_model(spec, task.prepare(seed=0, cache_dir=NOWHERE)).config
     assert (config.embedding_size, config.depths, config.layer_type) == (8, [2, 2, 2], "bottleneck")
-    assert config.num_channels == 3
+    assert config.num_channels == 1
 
 
 @pytest.mark.parametrize("architecture", ["resnet", "vit", "convnext"])
@@ -161,8 +161,8 @@ def test_small_images_are_one_patch_or_patches_cut_images_in_the_middle() -> Non
     ("spec", "message"),
     [
         (
-            {"architecture": "resnet", "config": {"num_channels": 3}},
-            r"reads 3 channels.*have 1\. Set task\.channels: 3",
+            {"architecture": "resnet", "config": {"num_channels": 1}},
+            r"reads 1 channels.*have 3\. Set task\.channels: 1",
         ),
         (
             {"architecture": "vit", "config": {"image_size": 32, "patch_size": 4}},
@@ -185,7 +185,7 @@ def test_a_model_that_does_not_fit_is_trained(spec: dict[str, Any], message: str
 
 def test_weights_of_other_classes_are_taken_as_they_are(tmp_path: Path) -> None:
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-    sizes |= {"image_size": 8, "patch_size": 2, "num_channels": 1}
+    sizes |= {"image_size": 8, "patch_size": 2}
     for name, labels in (("fitting", 10), ("other", 4)):
         ViTForImageClassification(ViTConfig(**sizes, num_labels=labels)).save_pretrained(tmp_path / name)
     task = ImageClassification()
@@ -228,8 +228,8 @@ def test_a_model_that_prefers_nothing_has_every_class_among_its_best() -> None:
         ({"train_examples": 0}, "train_examples: expected at least 1"),
         ({"channels": 2}, r"channels: expected 1 \(grey\) or 3"),
         ({"validation_fraction": 1.0}, "share between 0 and 1"),
-        ({"mean": [0.1, 0.2, 0.3]}, "mean: expected 1 numbers"),
-        ({"channels": 3, "std": [0.1, 0.0, 0.3]}, r"std: expected 3 numbers \(std above 0\)"),
+        ({"mean": [0.1]}, "mean: expected 3 numbers"),
+        ({"std": [0.1, 0.0, 0.3]}, r"std: expected 3 numbers \(std above 0\)"),
         ({"imagesize": 3}, "Did you mean `image_size`"),
     ],
 )

@@ -44,7 +44,6 @@ def test_a_source_is_taken_for_another() -> None:
     assert image_source("digits") == Digits()
     assert image_source({"path": "x", "split": "test"}) == LocalImages(path="x", split="test")
     assert image_source({"hub": "o/n", "image_column": "img"}) == HubImages(hub="o/n", image_column="img")
-    assert (Digits().channels, HubImages(hub="o/n").channels) == (1, 3)
 
 
 @pytest.mark.parametrize(

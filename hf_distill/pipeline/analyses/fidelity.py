@@ -102,7 +102,7 @@ def _fidelity(
         run.task.head,
         student.model.config,
         teacher.model.config,
-        student_tokenizer=run.data.processing_class,
+        student_tokenizer=run.data.tokenizer,
         teacher_tokenizer=run.teacher.tokenizer,
     )
     tally = FidelityTally()
