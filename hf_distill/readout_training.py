@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate.utils import broadcast_object_list
@@ -131,14 +131,26 @@ class ReadoutTraining(Trainer):
         return tally.info().monotone_map()
 
     @contextmanager
-    def _calibration_batches(self, count: int) -> Iterator[Iterator[dict[str, Any]]]:
-        """Give the first examples, neither shuffled nor sharded, without moving the random state of training."""
+    def _calibration_batches(
+        self, count: int, *, of: Literal["the first", "all"] = "the first"
+    ) -> Iterator[Iterator[dict[str, Any]]]:
+        """Give examples, neither shuffled nor sharded, without moving the random state of training.
+
+        Args:
+            count: How many at most.
+            of: The first ones, or so many spread evenly over all; of a stream, whose end is not known, the first.
+        """
         data: Any = self.train_dataset
         with torch.random.fork_rng(devices=[]):
             # What stream and collator draw is the same on every rank, whatever was drawn before.
             torch.default_generator.manual_seed(self.args.seed)
-            sized = isinstance(data, Sized)
-            examples: Any = Subset(data, range(min(count, len(data)))) if sized else list(islice(iter(data), count))
+            examples: Any
+            if isinstance(data, Sized):
+                count = min(count, len(data))
+                spread = [place * len(data) // count for place in range(count)]
+                examples = Subset(data, spread if of == "all" else range(count))
+            else:
+                examples = list(islice(iter(data), count))
             loader = DataLoader(
                 examples,
                 batch_size=self.args.per_device_eval_batch_size,
@@ -148,19 +160,21 @@ class ReadoutTraining(Trainer):
             yield (self._prepare_inputs(batch) for batch in loader)
 
     def refuse_unlabelled_data(self) -> None:
-        """Refuse a training set whose first examples have not one labelled item, before any training.
+        """Refuse a training set of which not one of some hundred examples has a labelled item, before any training.
 
         Raises:
-            ValueError: There is none among the first examples, or no training set.
+            ValueError: There is none among examples spread over the set, or among the first of a stream, or no set.
         """
         if self.train_dataset is None:
             raise ValueError("training needs examples; pass a train_dataset to the trainer")
         head = self.distillation.head
-        with self._calibration_batches(LOOK_FOR_LABELS_IN) as batches:
+        sized = isinstance(self.train_dataset, Sized)
+        with self._calibration_batches(LOOK_FOR_LABELS_IN, of="all") as batches:
             if not any(bool(count_items([batch], head)[0]) for batch in batches):
+                looked = "examples spread over the training data" if sized else "first training examples"
                 raise ValueError(
-                    f"the first {LOOK_FOR_LABELS_IN} training examples have not one labelled item (every label is "
-                    "-100), so there is nothing to learn from; check the collator, its mask rate and the labels"
+                    f"up to {LOOK_FOR_LABELS_IN} {looked} have not one labelled item (every label is -100), so there "
+                    "is nothing to learn from; check the collator, its mask rate and the labels"
                 )
 
     # ---- log and checkpoints ----

@@ -442,6 +442,36 @@ def test_a_data_set_without_one_label_is_refused_before_training(tmp_path, head)
     assert torch.equal(flat_weights(trainer.model), before)
 
 
+def test_labels_that_begin_late_in_the_data_are_found(tmp_path):
+    labelled, count = examples("classification", count=1), 700
+    bare = {**labelled[0], "labels": torch.full_like(labelled[0]["labels"], -100)}
+    sparse = [bare] * (count - 3) + [labelled[0]] * 3
+    distill_trainer(tmp_path, train_dataset=sparse).refuse_unlabelled_data()
+    with pytest.raises(ValueError, match="up to 256 examples spread over the training data have not one labelled"):
+        distill_trainer(tmp_path, train_dataset=[bare] * count).refuse_unlabelled_data()
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 1000])
+def test_labels_are_looked_for_in_examples_spread_evenly(tmp_path, count):
+    asked = []
+
+    class Noted(torch.utils.data.Dataset):
+        def __len__(self):
+            return count
+
+        def __getitem__(self, place):
+            asked.append(place)
+            return {**example, "labels": torch.full_like(example["labels"], -100)}
+
+    [example] = examples("classification", count=1)
+    with pytest.raises(ValueError, match="not one labelled item"):
+        distill_trainer(tmp_path, train_dataset=Noted()).refuse_unlabelled_data()
+    assert len(set(asked)) == len(asked) == min(count, 256)
+    gaps = [after - before for before, after in zip(asked, [*asked[1:], count], strict=True)]
+    assert asked[0] == 0
+    assert max(gaps) - min(gaps) <= 1
+
+
 def test_looking_for_labels_does_not_move_the_random_state_of_training(tmp_path):
     trainer = distill_trainer(tmp_path)
     state = torch.get_rng_state()
