@@ -144,8 +144,8 @@ class ReadoutTraining(Trainer):
         with torch.random.fork_rng(devices=[]):
             # What stream and collator draw is the same on every rank, whatever was drawn before.
             torch.default_generator.manual_seed(self.args.seed)
-            examples: Any
-            if isinstance(data, Sized):
+            examples, sized = data, isinstance(data, Sized)
+            if sized:
                 count = min(count, len(data))
                 spread = [place * len(data) // count for place in range(count)]
                 examples = Subset(data, spread if of == "all" else range(count))
