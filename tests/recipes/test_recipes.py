@@ -16,6 +16,8 @@ from hf_distill.pipeline.run import run_recipe
 from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.recipe import Recipe, available_recipes
 
+# Several micro-batches and workers make small steps slow.
+UNDIVIDED = {"gradient_accumulation_steps": 1, "dataloader_num_workers": 0}
 NAMES = [info.name for info in available_recipes()]
 
 
@@ -35,19 +37,22 @@ def on_the_hub(recipe: Recipe) -> list[str]:
 
 def tiny(recipe: Recipe) -> list[str]:
     """The overrides that make a recipe short: one seed, 24 steps, a teacher of 40 with checkpoints at 20 and 40."""
-    text = recipe.task["name"] in ("masked_lm", "causal_lm")  # which takes seconds to evaluate
+    grammar = recipe.task["name"] in ("pcfg", "pcfg_causal")
+    text = recipe.task["name"] in ("masked_lm", "causal_lm") or grammar  # which takes seconds to evaluate
 
     def settings(path: str, training: dict[str, Any], steps: int) -> Iterator[tuple[str, Any]]:
         wanted = {"max_steps": steps, "eval_steps": steps if text else steps // 2, "logging_steps": steps // 2}
         # A rate that a trained teacher makes stable may be too high for what 40 steps leave.
         wanted |= {"save_steps": steps // 2, "learning_rate": min(training["learning_rate"], 0.05)}
         wanted |= {"per_device_train_batch_size": 8} if text else {}
+        wanted |= {key: value for key, value in UNDIVIDED.items() if key in training}
         yield from ((f"{path}.{key}", value) for key, value in wanted.items())
         if training.get("warmup_steps", 0) > 2:
             yield f"{path}.warmup_steps", 2
 
     changes = dict(settings("training", recipe.training, 24))
     changes |= {"seeds": recipe.seeds[:1], "report.enabled": False}
+    changes |= {"task.root": 10, "task.validation_examples": 32} if grammar else {}
     train = recipe.teacher.train if recipe.teacher is not None else None
     if train is not None and train.training["max_steps"] > 40:
         changes |= dict(settings("teacher.train.training", train.training, 40))
