@@ -24,6 +24,7 @@ from hf_distill.features import Features, build_features
 from hf_distill.layers import check_early_exit, layer_count
 from hf_distill.loss import Loss
 from hf_distill.loss_log import LossLog
+from hf_distill.reduction import UNITS
 from hf_distill.signal_reader import SignalReader, Student
 from hf_distill.signals import Head
 from hf_distill.teachers import TeacherSource
@@ -247,6 +248,11 @@ class Distillation:
         return described
 
     # ---- the loss ----
+
+    def count_window(self, batches: Sequence[Mapping[str, Any]], device: torch.device) -> None:
+        """Count the items of an accumulation window on all ranks, for the loss and for the log."""
+        counts = self.loss.count_window(batches, device)
+        self.log.count_tokens(counts[UNITS.index("token")])
 
     def training_loss(
         self, student: Student, inputs: Mapping[str, Any], *, step: int, scale: int

@@ -30,12 +30,16 @@ class Loss:
         self._label_term = label_term
         self._denominators: dict[Unit, Tensor] = {}
 
-    def count_window(self, batches: Sequence[Mapping[str, Any]], device: torch.device) -> None:
-        """Count the items of an accumulation window on all ranks: the denominators of its micro-batches."""
+    def count_window(self, batches: Sequence[Mapping[str, Any]], device: torch.device) -> Tensor:
+        """Count the items of an accumulation window on all ranks: the denominators of its micro-batches.
+
+        Shapes: returns (4,), the counts in the order of `UNITS`.
+        """
         counts = count_items(batches, self.head).to(device)
         if self.accelerator.num_processes > 1:
             counts = self.accelerator.reduce(counts, reduction="sum")
         self._denominators = denominators(counts)
+        return counts
 
     def of_labels(self, logits: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         """Return the mean loss of a batch with its labels: what evaluation reports."""

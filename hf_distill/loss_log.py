@@ -11,6 +11,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from hf_distill.peak_memory import peak_memory
+
 
 @dataclass
 class LossLog:
@@ -21,6 +23,7 @@ class LossLog:
         teacher_seconds: Time in teacher forwards in this session (CUDA: measured with events).
         parts: The sum of each part since the last log.
         part_steps: The optimizer steps that each part was computed in; one of weight 0 is not computed.
+        tokens: Trained on in this session, on all ranks; up to the last log.
         stalls: Seconds waited at each change of the teacher's revision, in all sessions of a resumed run.
     """
 
@@ -28,9 +31,13 @@ class LossLog:
     part_steps: dict[str, set[int]] = field(default_factory=dict)
     step_seconds: list[float] = field(default_factory=list)
     teacher_seconds: float = 0.0
+    tokens: int = 0
     stalls: list[float] = field(default_factory=list)
     _step_started: float = 0.0
     _logged_stalls: int = field(init=False)
+    _logged_steps: int = 0
+    _logged_teacher_seconds: float = 0.0
+    _window_tokens: list[Tensor] = field(default_factory=list)
     _events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -42,6 +49,10 @@ class LossLog:
         self.part_steps.setdefault(name, set()).add(step)
         self.parts[name] = self.parts[name] + value if name in self.parts else value
 
+    def count_tokens(self, tokens: Tensor) -> None:
+        """Add the tokens of an accumulation window on all ranks. Shapes: ()."""
+        self._window_tokens.append(tokens.detach())
+
     def step_begins(self) -> None:
         """Start the clock of an optimizer step."""
         self._step_started = time.perf_counter()
@@ -51,7 +62,7 @@ class LossLog:
         self.step_seconds.append(time.perf_counter() - self._step_started)
 
     def flush(self, accelerator: Accelerator) -> dict[str, float]:
-        """Return each part's mean over its optimizer steps and all ranks, and start anew.
+        """Return each part's mean over its optimizer steps and all ranks, and what the steps cost; start anew.
 
         Where the teacher changed since the last time, `teacher/stall_seconds` tells how long training waited for it.
         """
@@ -64,7 +75,23 @@ class LossLog:
         self._collect()
         parts = dict(zip(names, values.tolist(), strict=True))
         stalls, self._logged_stalls = self.stalls[self._logged_stalls :], len(self.stalls)
-        return parts | ({"teacher/stall_seconds": sum(stalls)} if stalls else {})
+        return parts | ({"teacher/stall_seconds": sum(stalls)} if stalls else {}) | self._speed(accelerator.device)
+
+    def _speed(self, device: torch.device) -> dict[str, float]:
+        """Return tokens a second on all ranks, the teacher's share of a step and the highest memory use so far."""
+        tokens = int(torch.stack(self._window_tokens).sum()) if self._window_tokens else 0
+        seconds = sum(self.step_seconds[self._logged_steps :])
+        teacher = self.teacher_seconds - self._logged_teacher_seconds
+        self.tokens += tokens
+        self._window_tokens, self._logged_steps = [], len(self.step_seconds)
+        self._logged_teacher_seconds = self.teacher_seconds
+        if not seconds:
+            return {}
+        return {
+            "speed/tokens_per_second": tokens / seconds,
+            "speed/teacher_share": teacher / seconds,
+            "speed/peak_memory_gb": peak_memory(device) / 1e9,
+        }
 
     @contextmanager
     def teacher_timer(self, device: torch.device) -> Iterator[None]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
-
-import torch
 
 from hf_distill.curricula import Plan
+from hf_distill.peak_memory import peak_memory
 from hf_distill.run_record import StageRecord, StudentRun, first_step_at_level
 from hf_distill.switching import TIMINGS, held_out_points
 from hf_distill.trainer import ProgressiveDistillTrainer
@@ -93,13 +90,6 @@ def costs_of(trainer: ProgressiveDistillTrainer) -> dict[str, float | None]:
         "teacher_share": log.teacher_seconds / spent if spent else None,
         "swap_stall_seconds": sum(log.stalls),
         "examples_per_second": examples / step if step else None,
+        "tokens_per_second": log.tokens / spent if spent else None,
         "peak_memory_bytes": float(peak_memory(trainer.args.device)),
     }
-
-
-def peak_memory(device: torch.device) -> int:
-    """Return the highest memory use in bytes: of the device, or of the whole process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

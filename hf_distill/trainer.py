@@ -206,7 +206,7 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
     ) -> tuple[list, Tensor | int | None]:
         """Fetch an accumulation window and count its items on all ranks, before the first forward."""
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self.distillation.loss.count_window(batches, device)
+        self.distillation.count_window(batches, device)
         return batches, num_items
 
     def compute_loss(

@@ -151,6 +151,7 @@ def student(curriculum: str, seed: int, *, revisions: list[str] | None = None) -
             "teacher_share": 0.31 if revisions else 0.0,
             "swap_stall_seconds": 0.004 if learns else 0.0,
             "examples_per_second": 19000.0 - 1000 * seed,
+            "tokens_per_second": 608000.0 - 32000 * seed,
             "peak_memory_bytes": 734003200.0,
         },
     )

@@ -93,3 +93,23 @@ def test_counts_are_logged_as_shares_of_all_examples(accelerator):
     assert shares(counts, accelerator) == {"teacher/rung_1": 0.75, "teacher/rung_2": 0.25}
     assert shares({"teacher/rung_1": torch.tensor(0)}, accelerator) == {"teacher/rung_1": 0.0}
     assert shares({}, accelerator) == {}
+
+
+def test_speed_is_that_of_the_steps_since_the_last_log(accelerator):
+    log = LossLog()
+    for seconds, tokens in ((1.0, 100), (3.0, 300)):
+        log.step_seconds.append(seconds)
+        log.count_tokens(torch.tensor(tokens))
+    log.teacher_seconds = 1.0
+    first = log.flush(accelerator)
+    assert (first["speed/tokens_per_second"], first["speed/teacher_share"]) == (100.0, 0.25)
+    assert first["speed/peak_memory_gb"] > 0.01
+    log.step_seconds.append(0.5)
+    log.count_tokens(torch.tensor(100))
+    second = log.flush(accelerator)
+    assert (second["speed/tokens_per_second"], second["speed/teacher_share"]) == (200.0, 0.0)
+    assert log.tokens == 500
+
+
+def test_no_speed_is_told_where_no_step_was_taken(accelerator):
+    assert LossLog().flush(accelerator) == {}

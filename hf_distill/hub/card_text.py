@@ -190,6 +190,7 @@ def _costs(record: RunRecord, run: StudentRun) -> str:
         ("share of a step spent in the teacher", wording.percent(costs.get("teacher_share"))),
         ("waiting for revisions, in all", wording.seconds(costs.get("swap_stall_seconds"))),
         ("examples per second", wording.count(costs.get("examples_per_second"))),
+        ("tokens per second", wording.count(costs.get("tokens_per_second"))),
         ("peak memory", wording.size(costs.get("peak_memory_bytes"))),
         (
             "training the teacher",

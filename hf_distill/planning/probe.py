@@ -8,9 +8,9 @@ from typing import Any
 
 from transformers import PrinterCallback
 
+from hf_distill.peak_memory import peak_memory
 from hf_distill.planning.memory import BatchShape
 from hf_distill.reduction import count_items
-from hf_distill.student_run import peak_memory
 from hf_distill.trainer import ProgressiveDistillTrainer
 
 STEPS = 5

@@ -18,6 +18,7 @@ COST_KEYS = (
     "teacher_share",
     "swap_stall_seconds",
     "examples_per_second",
+    "tokens_per_second",
     "peak_memory_bytes",
 )
 
@@ -32,6 +33,7 @@ class CurriculumCosts(NamedTuple):
     teacher_share: float | None
     swap_stall_seconds: float | None
     examples_per_second: float | None
+    tokens_per_second: float | None
     peak_memory_bytes: float | None
 
 
