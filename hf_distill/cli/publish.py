@@ -9,7 +9,9 @@ import typer
 
 
 def publish(
-    run_dir: Annotated[Path, typer.Argument(help="A training's output folder with its checkpoint-*, or a recipe's.")],
+    run_dir: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A training's output folder with its checkpoint-*, or a recipe's.")
+    ],
     repo_id: Annotated[str, typer.Argument(metavar="ORG/NAME", help="Repository; made where it does not exist.")],
     as_: Annotated[Literal["branch", "tag"], typer.Option("--as", help="What a revision is.")] = "branch",
     every: Annotated[int, typer.Option(help="Every n-th checkpoint from the first on; always the last.")] = 1,

@@ -9,7 +9,7 @@ import typer
 
 
 def push(
-    run_dir: Annotated[Path, typer.Argument(help="The output_dir of a run, with its run_record.json.")],
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="The output_dir of a run, with its run_record.json.")],
     repo_id: Annotated[str, typer.Argument(metavar="ORG/NAME", help="Repository; made where it does not exist.")],
     curriculum: Annotated[
         str | None, typer.Option(help="Label of the student's curriculum; that of the best student otherwise.")

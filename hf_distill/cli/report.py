@@ -9,7 +9,7 @@ import typer
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="The output_dir of a run, or its run_record.json.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The output_dir of a run, or its run_record.json.")],
 ) -> None:
     """Write report.html, its pictures and its tables again from run_record.json, also of an unfinished run.
 

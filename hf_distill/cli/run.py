@@ -9,9 +9,12 @@ import typer
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe that comes with hf_distill.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of one: see hf-distill recipes.")
+    ],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change a key; may be repeated.")
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Continue what output_dir already holds of this recipe.")

@@ -9,7 +9,6 @@ import typer
 from hf_distill.cli.publish import publish
 
 app = typer.Typer(help="A teacher's revisions: list them, score them, choose one, publish.", no_args_is_help=True)
-app.command("publish")(publish)
 
 
 @app.command("list")
@@ -17,7 +16,8 @@ def list_(
     spec: Annotated[
         str,
         typer.Argument(
-            help="A folder with checkpoint-*, 'org/model@step*', 'org/model@main~*' (its history), or one model."
+            metavar="TEACHER",
+            help="A folder with checkpoint-*, 'org/model@step*', 'org/model@main~*' (its history), or one model.",
         ),
     ],
     every: Annotated[int, typer.Option("--every", metavar="N", help="Every N-th revision, and the last one.")] = 1,
@@ -42,9 +42,12 @@ def list_(
 
 @app.command("score")
 def score(
-    recipe: Annotated[str, typer.Argument(help="A recipe: its task, its data and its teacher are used.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe: its task, its data and its teacher are used.")
+    ],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change a key; may be repeated.")
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated."),
     ] = None,
 ) -> None:
     """Evaluate every revision on held-out data, draw the curve and name the revision in the sharp drop.
@@ -61,3 +64,6 @@ def score(
 
     quieten()
     show_scores(score_teacher(Recipe.load(recipe, overrides=set_ or [])))
+
+
+app.command("publish")(publish)

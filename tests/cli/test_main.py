@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -40,9 +41,31 @@ def test_an_error_of_the_users_is_one_line_without_a_traceback(hf_distill):
     assert "Traceback" not in shown.err
 
 
-def test_verbose_shows_where_an_error_came_from(hf_distill):
+@pytest.mark.parametrize("words", [["--verbose", "run", "nothing"], ["run", "nothing", "-v"]], ids=" ".join)
+def test_verbose_shows_where_an_error_came_from_wherever_it_is_written(hf_distill, words):
     with pytest.raises(ValueError, match="neither a file nor the name of a recipe"):
-        hf_distill("--verbose", "run", "quickstart")
+        hf_distill(*words)
+
+
+def test_help_fills_the_lines_of_the_terminal(hf_distill, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = [line.strip() for line in hf_distill("push", "--help").out.splitlines()]
+    begin = next(place for place, line in enumerate(lines) if line.startswith("The best student"))
+    paragraph = lines[begin : lines.index("", begin)]
+    assert len(paragraph) > 1
+    for line, following in itertools.pairwise(paragraph):
+        assert len(line) + 1 + len(following.split()[0]) > 98, "the next word had room in this line"
+
+
+def test_every_example_of_the_help_is_a_line(hf_distill):
+    shown = hf_distill("run", "--help").lines
+    assert "hf-distill run my.yaml --set output_dir=runs/a --set training.learning_rate=5e-5" in shown
+    assert not [line for line in shown if line.endswith("·")]
+
+
+def test_arguments_are_named_as_their_help_speaks_of_them(hf_distill):
+    for command, name in (("run", "RECIPE"), ("report", "RUN"), ("push", "RUN")):
+        assert f"Missing argument '{name}'" in hf_distill(command).err
 
 
 def test_a_file_in_the_place_of_the_folder_is_an_error_and_no_traceback(hf_distill, tmp_path):
