@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from hf_distill.compatibility import shared_width
-from hf_distill.curricula import CURRICULA, Plan, PlanContext, Stage
+from hf_distill.curricula import CURRICULA, Plan, PlanContext, Stage, Term
 from hf_distill.curricula.base import label_terms
 from hf_distill.curricula.intra import build_intra
 from hf_distill.curricula.views import build_views, extend
@@ -254,6 +254,11 @@ class Distillation:
         counts = self.loss.count_window(batches, device)
         self.log.count_tokens(counts[UNITS.index("token")])
 
+    def live_terms(self, step: int) -> list[Term]:
+        """Return the terms that a step computes: one of weight 0 is not computed, and no teacher runs for it."""
+        terms = self.stage_at(step).terms
+        return [term for term in terms if term.weight_at(step / self.max_steps)] or list(terms)
+
     def training_loss(
         self, student: Student, inputs: Mapping[str, Any], *, step: int, scale: int
     ) -> tuple[Tensor, Tensor | None]:
@@ -273,8 +278,7 @@ class Distillation:
         """
         stage, progress = self.stage_at(step), step / self.max_steps
         self.enter_stage(step)
-        # A term of weight 0 is not computed, and no teacher runs for it.
-        live = [term for term in stage.terms if term.weight_at(progress)] or list(stage.terms)
+        live = self.live_terms(step)
         terms = [term for term in live if term.view is None]
         if stage.layers is not None:
             signals, logits = self.reader.hidden(student, inputs, stage.layers), None
