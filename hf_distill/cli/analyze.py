@@ -175,19 +175,14 @@ def _open(run: str, overrides: list[str] | None) -> FinishedRun:
 
 
 def _show(answer: Answer) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from hf_distill.cli.describe import show_line
+    from hf_distill.cli.tables import show_table
 
-    console = Console()
-    table = Table(box=None, pad_edge=False)
-    for place, column in enumerate(answer.columns):
-        table.add_column(column, no_wrap=place == 0)
-    for row in answer.rows:
-        table.add_row(*(cell if isinstance(cell, str) else _number(cell) for cell in row))
-    console.print(table)
-    console.print(answer.note)
-    for file in answer.files:
-        console.print(Path(file).as_posix(), soft_wrap=True)
+    show_table(
+        answer.columns, [[cell if isinstance(cell, str) else _number(cell) for cell in row] for row in answer.rows]
+    )
+    for line in (answer.note, *(Path(file).as_posix() for file in answer.files)):
+        show_line(line)
 
 
 def _number(value: float | None) -> str:

@@ -63,6 +63,15 @@ def test_nonterminals_with_a_small_probe(tmp_path):
     assert settings == {**expected, "train_sentences": 64, "examples": 32}
 
 
+def test_no_name_is_cut_on_a_narrow_terminal(tmp_path):
+    parity_run(tmp_path / "run")
+    shown = CliRunner().invoke(app, ["analyze", "fidelity", str(tmp_path / "run")], env={"COLUMNS": "60"})
+    assert shown.exit_code == 0, shown.output
+    assert "…" not in shown.output
+    assert re.findall(r" (checkpoint-\S+) *$", shown.output, flags=re.MULTILINE)
+    assert "calibration" in shown.output
+
+
 def test_number_that_is_none_is_shown_as_a_dash(tmp_path):
     parity_run(tmp_path / "run")
     shown = invoke("fidelity", tmp_path / "run")
