@@ -126,6 +126,7 @@ class ImageClassification(Task):
                 raise ValueError(f"{name}: expected {self.channels} numbers (std above 0), got {values}")
 
     def prepare(self, *, seed: int, cache_dir: Path) -> TaskData:
+        """Read the images once for all seeds and curricula; the seed moves training images, never held-out ones."""
         collection, train, validation, colours = self._prepared
         size = train.pixels_NHWC.shape[1]
         return TaskData(
@@ -157,11 +158,13 @@ class ImageClassification(Task):
         )
 
     def auto_class(self) -> AutoClass:
+        """Return the class with a head for one class an image."""
         return AutoModelForImageClassification
 
     def config_defaults(
         self, config_class: type[PreTrainedConfig], given: Mapping[str, Any], data: TaskData
     ) -> dict[str, Any]:
+        """Size inputs by the images and answers by their classes; a ResNet gets small, basic stages."""
         names, size = data.description["labels"], data.description["image_size"]
         defaults: dict[str, Any] = {"num_channels": self.channels, "image_size": size, "patch_size": patch_size(size)}
         if "num_labels" not in given:
@@ -174,6 +177,7 @@ class ImageClassification(Task):
         return defaults
 
     def check_model(self, model: PreTrainedModel, data: TaskData) -> None:
+        """Refuse a model for other channels, other sizes or other classes."""
         config, names, size = model.config, data.description["labels"], data.description["image_size"]
         settings = config.to_dict()
         if settings.get("num_channels", self.channels) != self.channels:

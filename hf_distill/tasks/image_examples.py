@@ -121,6 +121,7 @@ class ImageExamples(BatchDataset):
         return len(self.images.labels_N) * self.copies
 
     def batch(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Move, mirror and normalize the images. Shapes: (B, C, H, W), labels (B,)."""
         shown = self.images.take(rows % len(self.images.labels_N))
         pixels = torch.from_numpy(self._moved(shown.pixels_NHWC, rows)).permute(0, 3, 1, 2)
         values = (pixels.float().div(_SHADES - 1) - self._mean_C11) / self._std_C11

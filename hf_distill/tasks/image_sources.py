@@ -75,6 +75,7 @@ class Digits(ImageSource):
     """
 
     def read(self, frame: Frame) -> ImageCollection:
+        """Return the 1,797 digits of 8 × 8 shades that scikit-learn brings along."""
         # Slow to import, and no other data set needs it.
         from sklearn.datasets import load_digits
 
@@ -153,6 +154,7 @@ class LocalImages(TableOfImages):
     path: str = field(metadata={"help": "a folder of folders of images (also below train/ and test/), or a .parquet"})
 
     def read(self, frame: Frame) -> ImageCollection:
+        """Return the images of a folder, classes by sub-folder, or of a parquet file."""
         if not Path(self.path).expanduser().exists():
             raise ValueError(
                 f"data.path: {self.path!r} does not exist; expected a folder with a folder of images for each class, "
@@ -181,6 +183,7 @@ class HubImages(TableOfImages):
     revision: str | None = field(default=None, metadata={"help": "branch, tag or commit"})
 
     def read(self, frame: Frame) -> ImageCollection:
+        """Return the images of a data set of the Hub at one commit."""
         instead = "train on `digits`, or on local files: {path: FOLDER}"
         data = HubData(self.hub, name=self.name, revision=self.revision, instead=instead)
         return self.collect(data.rows, frame, source=data.source, datasets=[data.source])
