@@ -6,13 +6,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # Lazy, because specifications, selections and lists of revisions are read without torch.
-_EXPORTS = {"LiveTeacher": "live", "TeacherSequence": "sequence", "TeacherSource": "base"}
+_EXPORTS = {
+    "AdapterOffTeacher": "adapter_off",
+    "DifficultyRouter": "router",
+    "EmaTeacher": "ema",
+    "EnsembleTeacher": "ensemble",
+    "LadderTeacher": "ladder",
+    "LiveTeacher": "live",
+    "PrunedMixTeacher": "pruned",
+    "TeacherSequence": "sequence",
+    "TeacherSource": "base",
+}
 
-__all__ = ["LiveTeacher", "TeacherSequence", "TeacherSource"]
+__all__ = [
+    "AdapterOffTeacher",
+    "DifficultyRouter",
+    "EmaTeacher",
+    "EnsembleTeacher",
+    "LadderTeacher",
+    "LiveTeacher",
+    "PrunedMixTeacher",
+    "TeacherSequence",
+    "TeacherSource",
+]
 
 if TYPE_CHECKING:
+    from hf_distill.teachers.adapter_off import AdapterOffTeacher as AdapterOffTeacher
     from hf_distill.teachers.base import TeacherSource as TeacherSource
+    from hf_distill.teachers.ema import EmaTeacher as EmaTeacher
+    from hf_distill.teachers.ensemble import EnsembleTeacher as EnsembleTeacher
+    from hf_distill.teachers.ladder import LadderTeacher as LadderTeacher
     from hf_distill.teachers.live import LiveTeacher as LiveTeacher
+    from hf_distill.teachers.pruned import PrunedMixTeacher as PrunedMixTeacher
+    from hf_distill.teachers.router import DifficultyRouter as DifficultyRouter
     from hf_distill.teachers.sequence import TeacherSequence as TeacherSequence
 
 

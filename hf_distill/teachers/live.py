@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_distill.compatibility import check_teacher_head
@@ -30,6 +32,18 @@ class LiveTeacher(TeacherSource):
         name = model.config.name_or_path or type(model).__name__
         commit = f"sha256:{content_hash(model)}"
         self.revisions = [Revision(name="final", step=None, source=name, revision=None, commit=commit, folder=None)]
+
+    def attach_student(self, student: nn.Module) -> None:
+        """Compare the student with the model.
+
+        Raises:
+            ValueError: They are one object, so that freezing the teacher has frozen the student.
+        """
+        if unwrapped(self._model) in student.modules():
+            raise ValueError(
+                "student and teacher are one object, and freezing the teacher would freeze the student; pass a copy "
+                "(copy.deepcopy) as the teacher"
+            )
 
     def attach(self, *, head: Head, accelerator: Accelerator | None) -> None:
         """Place the model on the accelerator's device.
@@ -69,8 +83,13 @@ class LiveTeacher(TeacherSource):
 
 def content_hash(model: torch.nn.Module) -> str:
     """Return the sha256 over names, types, shapes and bytes of all parameters and buffers."""
+    return tensors_hash(model.state_dict())
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 over names, types, shapes and bytes of tensors."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
