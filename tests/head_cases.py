@@ -135,15 +135,17 @@ def assert_same(found: Sequence[Tensor], expected: Sequence[Tensor], *, within: 
     assert max(distances) <= within, distances
 
 
-class LargestTensor(TorchDispatchMode):
-    """Records how many elements the largest tensor has that any operation returns."""
+class Watch(TorchDispatchMode):
+    """Records the number of elements of the largest tensor that any operation returns, and of matrix products."""
 
     def __init__(self) -> None:
         super().__init__()
         self.elements = 0
+        self.products = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
+        self.products += func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.addmm_)
         for one in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(one, Tensor):
                 self.elements = max(self.elements, one.untyped_storage().nbytes() // one.element_size())

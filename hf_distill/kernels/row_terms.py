@@ -10,7 +10,7 @@ import torch
 from hf_distill.kernels.closed_forms import CLOSED_FORMS
 from hf_distill.objectives import Objective
 from hf_distill.objectives.distributions import ARGMAX_BELOW, TemperedObjective
-from hf_distill.signals import Signals
+from hf_distill.signals import TOKEN_HEADS, Signals
 
 READABLE = frozenset({"labels", "teacher.logits"})
 
@@ -98,5 +98,6 @@ class RowTerm:
 
 
 def is_row_wise(objective: Objective) -> bool:
-    """Whether an objective's value of a row depends on the logits and the label of this row only."""
-    return objective.unit == "label" and objective.partition_invariant and objective.needs <= READABLE
+    """Whether an objective compares tokens, and its value of a row depends on this row's logits and label only."""
+    reads_tokens = bool(objective.heads & TOKEN_HEADS) and objective.needs <= READABLE
+    return reads_tokens and objective.unit == "label" and objective.partition_invariant
