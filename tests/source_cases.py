@@ -30,7 +30,8 @@ SMALL = {"hidden_size": 8, "intermediate_size": 8}
 LARGE = {"num_hidden_layers": 3}
 LORA = {"r": 2, "lora_alpha": 4, "lora_dropout": 0.3, "target_modules": ["query", "value"]}
 LOGITS = frozenset({"teacher.logits", "teacher.live"})
-ALL = LOGITS | {"teacher.hidden_states", "teacher.attentions", "teacher.embeddings"}
+LAYERS = LOGITS | {"teacher.hidden_states", "teacher.attentions"}
+ALL = LAYERS | {"teacher.embeddings"}
 PEFT_WARNS = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 
@@ -61,7 +62,7 @@ CASES = [
     Case("ladder", lambda folder: ladder(), LOGITS, kept="ladder.safetensors"),
     Case("pruned_mix", lambda folder: PrunedMixTeacher(teacher_model(), rate=0.5), LOGITS),
     Case("ema", lambda folder: EmaTeacher(0.9), ALL, of_student=True, kept="ema_teacher.safetensors"),
-    Case("adapter_off", lambda folder: AdapterOffTeacher(), ALL, of_student=True),
+    Case("adapter_off", lambda folder: AdapterOffTeacher(), LAYERS, of_student=True),
 ]
 
 

@@ -29,6 +29,9 @@ class AdapterOffTeacher(TeacherSource):
     must not be trained themselves (`bias: none`, no full fine-tuning beside the adapter): the teacher would move.
     """
 
+    # Not "teacher.embeddings": called by itself, `model` is the student.
+    provides = frozenset({"teacher.logits", "teacher.hidden_states", "teacher.attentions", "teacher.live"})
+
     def __init__(self) -> None:
         self.revisions = [_revision("")]
         self._student: PeftModel | None = None

@@ -8,6 +8,7 @@ from source_cases import CASES, LORA, PEFT_WARNS, batch_of, begun, student_model
 from torch import nn
 
 from hf_distill import LiveTeacher
+from hf_distill.signals import select_rows
 from hf_distill.teachers import AdapterOffTeacher
 
 pytestmark = PEFT_WARNS
@@ -31,6 +32,18 @@ def test_it_answers_as_the_model_did_before_it_had_an_adapter(tmp_path):
     inputs = {key: value for key, value in batch.items() if key != "labels"}
     with torch.no_grad():
         assert not torch.allclose(trainer.model(**inputs).logits, trainer.teacher.logits(batch), atol=1e-3)
+
+
+@pytest.mark.parametrize("head", ["masked_lm", "causal_lm"])
+def test_rows_in_front_of_a_vocabularys_head_are_the_base_models(head):
+    modules = ["query", "value"] if head == "masked_lm" else ["c_attn"]
+    config = LoraConfig(r=2, target_modules=modules, init_lora_weights=False, fan_in_fan_out=head == "causal_lm")
+    student = get_peft_model(tiny_model(head, seed=1), config)
+    source, before, batch = AdapterOffTeacher(), LiveTeacher(tiny_model(head, seed=1)), batch_of(head=head)
+    source.attach_student(student)
+    source.attach(head=head, accelerator=None)
+    rows = select_rows(head, batch)
+    torch.testing.assert_close(source.row_logits(batch, rows), rows.of(before.logits(batch)))
 
 
 def test_it_answers_the_same_after_the_adapter_was_trained(tmp_path):
