@@ -63,8 +63,10 @@ class EmaTeacher(TeacherSource):
 
     def attach_student(self, student: nn.Module) -> None:
         """Take a copy of the student."""
-        self._student, self._average = student, Average(student)
-        vars(self).pop("forward_arguments", None)
+        self._student, self._average, self._placed = student, Average(student), None
+        # What was read off the average of an earlier student.
+        for cached in ("forward_arguments", "_row_head"):
+            vars(self).pop(cached, None)
 
     def attach(self, *, head: Head, accelerator: Accelerator | None) -> None:
         """Place the average on the device.

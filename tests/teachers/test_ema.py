@@ -7,8 +7,11 @@ import torch
 from builders import distill_trainer, examples, flat_weights, tiny_model
 from image_models import image_batch, image_model
 from safetensors.torch import load_file
+from torch.utils.data import default_collate
 from transformers import TrainerCallback
 
+from hf_distill import LiveTeacher
+from hf_distill.signals import select_rows
 from hf_distill.teachers import EmaTeacher
 from hf_distill.teachers.ema import Average
 
@@ -69,6 +72,19 @@ def test_it_starts_from_the_student_that_training_starts_from(tmp_path):
     trainer.distillation.begin(step=0, max_steps=4)
     assert torch.equal(flat_weights(trainer.teacher.model), flat_weights(tiny_model("classification", seed=5)))
     assert trainer.teacher.state.updates == 0
+
+
+@pytest.mark.parametrize("head", ["classification", "masked_lm", "causal_lm"])
+def test_with_another_student_it_is_the_average_of_that_one(tmp_path, head):
+    """A comparison trains one student after the other with one source."""
+    source, batch = EmaTeacher(0.9), default_collate(examples(head))
+    for seed, wider in ((1, {}), (2, {"n_embd": 32} if head == "causal_lm" else {"hidden_size": 32})):
+        student = tiny_model(head, seed=seed, **wider)
+        source.attach_student(student)
+        source.attach(head=head, accelerator=None)
+        rows = select_rows(head, batch)
+        expected = LiveTeacher(copy.deepcopy(student)).row_logits(batch, rows)
+        torch.testing.assert_close(source.row_logits(batch, rows), expected)
 
 
 def test_running_statistics_are_copied_and_not_averaged():
