@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,7 +56,6 @@ def adam_recipe(folder: Path) -> Recipe:
     )
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    CountedParity.kill_at = int(sys.argv[2])
-    run_recipe(adam_recipe(Path(sys.argv[1])))
+def run_until_batch(folder: Path, batch: int) -> None:
+    CountedParity.kill_at = batch
+    run_recipe(adam_recipe(folder))

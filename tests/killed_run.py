@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from builders import distill_trainer, examples, save_teacher_run, tiny_model
 from launching import run_until_killed
 from transformers import EvalPrediction, TrainerCallback
@@ -61,6 +58,10 @@ def make_trainer(
     )
 
 
+def train_until_killed(folder: Path, teacher: Path, curriculum: dict[str, Any], step: int) -> None:
+    make_trainer(folder, teacher, curriculum, step).train()
+
+
 def whole_and_resumed(
     folder: Path, curriculum: dict[str, Any], step: int
 ) -> tuple[ProgressiveDistillTrainer, ProgressiveDistillTrainer]:
@@ -68,14 +69,8 @@ def whole_and_resumed(
     teacher = save_teacher_run(folder / "teacher")
     whole = make_trainer(folder / "whole", teacher, curriculum, None)
     whole.train()
-    run_until_killed(__file__, folder / "cut", teacher, json.dumps(curriculum), str(step))
+    run_until_killed(train_until_killed, folder / "cut", teacher, curriculum, step)
     resumed = make_trainer(folder / "cut", teacher, curriculum, None)
     resumed.train(resume_from_checkpoint=True)
     assert resumed.state.global_step == whole.state.global_step
     return whole, resumed
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    target, teacher_folder, spec, step = sys.argv[1:5]
-    make_trainer(Path(target), Path(teacher_folder), json.loads(spec), int(step)).train()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from builders import distill_trainer, examples, plan_context, tiny_model
+from builders import distill_trainer, examples, plan_context, scale_passes, tiny_model
 from launching import Found, found_by_two_ranks
-from two_ranks_intra import intra_updates, wobble
+from two_ranks_intra import intra_updates
 from updates import assert_same_update, update_of
 
 from hf_distill.curricula import Labels
@@ -160,7 +160,9 @@ def test_loop_and_repeat_draw_from_two_distributions():
 @pytest.mark.parametrize("head", ["classification", "masked_lm"])
 def test_the_teacher_runs_once_a_pass(tmp_path, head, mode):
     teacher, calls = tiny_model(head, seed=7), []
-    teacher.register_forward_hook(lambda _module, _inputs, output: calls.append(len(output.logits)))
+    teacher.register_forward_pre_hook(
+        lambda _module, _args, given: calls.append(len(given["input_ids"])), with_kwargs=True
+    )
     _, log = one_step(
         tmp_path,
         head,
@@ -211,7 +213,7 @@ def split_updates(folder: Path, head: str, intra: dict[str, Any]) -> list[torch.
     found = []
     for size, accumulation in SPLITS:
         model = tiny_model(head, seed=1)
-        wobble(model, passes=intra["passes"], mode="loop")
+        scale_passes(model, passes=intra["passes"])
         update, log = one_step(
             folder / f"{size}",
             head,
@@ -311,9 +313,8 @@ def test_a_head_gets_another_disagreement(head, reduction, formula):
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found]:
     """What one process found, and the first of two ranks."""
-    folder = tmp_path_factory.mktemp("ranks")
-    first, _ = found_by_two_ranks("two_ranks_intra.py", folder)
-    return intra_updates(folder / "single", micro_batch=8, accumulation=1), first
+    first, _ = found_by_two_ranks("two_ranks_intra.py", tmp_path_factory)
+    return intra_updates(tmp_path_factory.mktemp("single"), micro_batch=8, accumulation=1), first
 
 
 @pytest.mark.multiprocess

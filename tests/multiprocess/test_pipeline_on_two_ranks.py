@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from launching import run_two_ranks
+from launching import once_for_all, run_two_ranks
 from tiny_recipes import parity_mapping
 
 from hf_distill.pipeline.scoring import score_teacher
@@ -13,9 +13,7 @@ from hf_distill.recipe import Recipe
 from hf_distill.run_record import RunRecord
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("two-ranks")
+def run_on_two_ranks(folder: Path) -> None:
     mapping = parity_mapping(folder / "run", compare={"two_shot": {"name": "two_shot", "steps": 10}})
     mapping["task"]["validation_examples"] = 200
     for training in (mapping["teacher"]["train"]["training"], mapping["training"]):
@@ -23,7 +21,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         # A recipe says nothing of the device; two processes without a GPU must find each other all the same.
         del training["use_cpu"]
     Recipe.from_dict(mapping).save(folder / "tiny.yaml")
-    return folder / "run", run_two_ranks("-m", "hf_distill", "run", folder / "tiny.yaml")
+    (folder / "shown.txt").write_text(run_two_ranks("-m", "hf_distill", "run", folder / "tiny.yaml"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = once_for_all(tmp_path_factory, "pipeline", run_on_two_ranks)
+    return folder / "run", (folder / "shown.txt").read_text()
 
 
 @pytest.mark.multiprocess

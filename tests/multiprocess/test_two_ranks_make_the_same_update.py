@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, ...]:
     """What two ranks found, all objectives in one launch."""
-    return found_by_two_ranks("objective_runs.py", tmp_path_factory.mktemp("ranks"))
+    return found_by_two_ranks("objective_runs.py", tmp_path_factory)
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES])

@@ -14,9 +14,8 @@ pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, ...]:
     """What one process found, and each of two ranks."""
-    folder = tmp_path_factory.mktemp("ranks")
-    ranks = found_by_two_ranks("extraction_two_ranks.py", folder)
-    return ends(folder / "single", micro_batch=8, accumulation=1), *ranks
+    ranks = found_by_two_ranks("extraction_two_ranks.py", tmp_path_factory)
+    return ends(tmp_path_factory.mktemp("single"), micro_batch=8, accumulation=1), *ranks
 
 
 @pytest.mark.parametrize("head", HEADS)

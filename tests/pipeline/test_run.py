@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from killed_pipeline import CountedParity, adam_recipe
-from launching import TESTS, run_until_killed
+from killed_pipeline import CountedParity, adam_recipe, run_until_batch
+from launching import run_until_killed
 from safetensors.torch import load_file
 from tiny_recipes import SGD, parity_mapping, parity_recipe, text_recipe, untaught, write_text
 from transformers import (
@@ -53,7 +53,11 @@ def results(record: RunRecord) -> list[dict[str, Any]]:
     runs = [{key: value for key, value in asdict(run).items() if key != "costs"} for run in record.runs]
     for run in runs:
         run["training_log"] = [
-            {key: value for key, value in entry.items() if not key.endswith("_seconds")}
+            {
+                key: value
+                for key, value in entry.items()
+                if not key.startswith("speed/") and not key.endswith("_seconds")
+            }
             for entry in run["training_log"]
         ]
     return runs
@@ -221,7 +225,7 @@ def test_a_pipeline_killed_at_any_point_ends_as_the_undisturbed_one(tmp_path):
     # Teacher and scores take 0.59 of the batches; the second session has at least 0.2 of them left.
     first, second = (random.SystemRandom().uniform(*limits) for limits in ((0.6, 0.8), (0.02, 0.18)))
     for share in (first, second):
-        run_until_killed(TESTS / "killed_pipeline.py", tmp_path / "cut", str(int(share * batches)))
+        run_until_killed(run_until_batch, tmp_path / "cut", int(share * batches))
         assert any((tmp_path / "cut" / "students").iterdir())
     resumed = run_recipe(adam_recipe(tmp_path / "cut"))
     assert results(resumed) == results(whole), f"killed at shares {first} and {second} of {batches} batches"
