@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -27,8 +26,9 @@ from hf_distill.loss_log import LossLog
 from hf_distill.reduction import UNITS
 from hf_distill.signal_reader import SignalReader, Student
 from hf_distill.signals import Head
+from hf_distill.step_loss import StepLoss
 from hf_distill.teachers import TeacherSource
-from hf_distill.views.reading import ViewReader, terms_by_view
+from hf_distill.views.reading import ViewReader
 
 
 class Distillation:
@@ -74,6 +74,7 @@ class Distillation:
         self.reader = SignalReader(head=head, teacher=self.teacher, log=self.log, device=accelerator.device)
         self.view_reader = ViewReader(self.reader, self._views)
         self.loss = Loss(head=head, accelerator=accelerator, label_term=label_terms(self._context(1))[0])
+        self.step_loss = StepLoss(self.reader, self.view_reader, self.loss)
         self._check_teacher(curriculum["name"], student)
 
     def _check_teacher(self, name: str, student: torch.nn.Module | None) -> None:
@@ -271,27 +272,12 @@ class Distillation:
             scale: Number of ranks over which gradients are averaged; the denominators count the items of all.
 
         Returns:
-            The loss, and the logits (B, classes) or (B, T, V); None in a stage that ends at a hidden layer.
+            The loss, and the logits (B, classes) or (B, T, V) where they were computed whole.
 
         Raises:
             ValueError: The batch lacks what an objective needs.
         """
-        stage, progress = self.stage_at(step), step / self.max_steps
+        stage = self.stage_at(step)
         self.enter_stage(step)
-        live = self.live_terms(step)
-        terms = [term for term in live if term.view is None]
-        if stage.layers is not None:
-            signals, logits = self.reader.hidden(student, inputs, stage.layers), None
-        else:
-            needs_teacher = any(term.objective.uses_teacher for term in terms)
-            signals, logits = self.reader.logits(
-                student, inputs, stage=stage, needs_teacher=needs_teacher, terms=terms
-            )
-        add_up = partial(
-            self.loss.add_up, view=self.reader.view, progress=progress, step=step, scale=scale, log=self.log
-        )
-        loss = add_up(terms, signals)
-        for on, group in terms_by_view(live):
-            seen = self.view_reader.read(student, inputs, on, stage=stage, terms=group)
-            loss = loss + add_up(group, seen.signals, ratio=seen.ratio)
-        return loss, logits
+        live, progress = self.live_terms(step), step / self.max_steps
+        return self.step_loss(student, inputs, stage, live, progress=progress, step=step, scale=scale)

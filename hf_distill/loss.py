@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from hf_distill.curricula import Term
+from hf_distill.kernels import HeadRows, LogitRows, RowTerm, tiled_loss
 from hf_distill.loss_log import LossLog
 from hf_distill.reduction import Unit, count_items, denominators, reduce_values
 from hf_distill.signals import Head, Signals, select_rows
@@ -46,6 +47,44 @@ class Loss:
         rows = select_rows(self.head, inputs)
         values = self._label_term.objective.values(Signals(rows.of(logits), rows.labels_R), temperature=1.0)
         return reduce_values(values, denominators(count_items([inputs], self.head))["label"])
+
+    def of_rows(
+        self,
+        student: HeadRows,
+        terms: Sequence[Term],
+        *,
+        teacher: HeadRows | LogitRows | None,
+        labels_R: Tensor | None,
+        shared_width: int | None,
+        progress: float,
+        step: int,
+        scale: int,
+        log: LossLog,
+    ) -> Tensor:
+        """Return what `add_up` returns, from rows in front of the heads, without their logits ever being whole.
+
+        Args:
+            student: The student's rows that count, and its head.
+            terms: What is added up, each a function of one row's logits and label.
+            teacher: The teacher's rows and head, or its logits; None where no term reads them.
+            labels_R: The rows' labels, where there are any.
+            shared_width: Ids that both heads have.
+            progress: Of the run, for weights and temperatures.
+            step: The optimizer step.
+            scale: Number of ranks over which gradients are averaged.
+            log: Gets each term's share.
+        """
+        factor = scale / self._denominators["label"]
+        row_terms = [
+            RowTerm(objective=term.objective, weight=term.weight_at(progress), temperature=term.temperature(progress))
+            for term in terms
+        ]
+        loss, values_KR = tiled_loss(
+            student, row_terms, teacher=teacher, labels_R=labels_R, scale=factor, shared_width=shared_width
+        )
+        for term, values_R in zip(terms, values_KR, strict=True):
+            log.add(f"objective/{term.key}", factor * values_R.sum(), step=step)
+        return loss
 
     def add_up(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -11,12 +12,14 @@ from torch import Tensor
 from hf_distill.curricula import Stage, Term
 from hf_distill.extractor import Extractor, LayerPair
 from hf_distill.features import Features
+from hf_distill.kernels import HeadRows, LogitRows
 from hf_distill.layer_states import Captured
 from hf_distill.layers import attended_rows, layer_tap
 from hf_distill.loss_log import LossLog
 from hf_distill.reading import Reading, Wanted, read_model
 from hf_distill.reduction import examples_are_tokens
-from hf_distill.signals import Head, Rows, Signals, select_rows, with_position_ids
+from hf_distill.row_head import RowHead
+from hf_distill.signals import TOKEN_HEADS, Head, Rows, Signals, select_rows, with_position_ids
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.base import unwrapped
 from hf_distill.views import ModelOfView, View
@@ -48,6 +51,17 @@ class Student(NamedTuple):
         )
 
 
+class Pass(NamedTuple):
+    """One forward of the student, and its logits of the rows that count.
+
+    Shapes: `rows_RV` (R, V). Where `whole` is false, the reading's own logits are of one position.
+    """
+
+    reading: Reading
+    rows_RV: Tensor
+    whole: bool
+
+
 class SignalReader:
     """Runs student and teacher on a micro-batch, as a stage needs them.
 
@@ -61,6 +75,7 @@ class SignalReader:
         shared_width: Ids that both heads have, once student and teacher have been compared.
         extractor: Projections and read-outs of an extraction.
         features: Layers that terms compare beside the logits; None where they compare logits only.
+        whole_logits: Compute the student's logits of all positions, also where only some rows count.
     """
 
     def __init__(self, *, head: Head, teacher: TeacherSource | None, log: LossLog, device: torch.device) -> None:
@@ -71,6 +86,8 @@ class SignalReader:
         self.shared_width: int | None = None
         self.extractor: Extractor | None = None
         self.features: Features | None = None
+        self.whole_logits = False
+        self._row_heads: WeakKeyDictionary[torch.nn.Module, RowHead] = WeakKeyDictionary()
 
     def positioned(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the batch with position ids where the head reads from left to right."""
@@ -85,19 +102,20 @@ class SignalReader:
         needs_teacher: bool,
         terms: Sequence[Term] = (),
         view: View | None = None,
-    ) -> tuple[list[Signals], Tensor]:
-        """Return the signals of each pass of the student, and the logits of the first.
+    ) -> tuple[list[Signals], Tensor | None]:
+        """Return the signals of each pass of the student, and its logits where a pass gives them whole.
 
-        The teacher runs once for all passes. What `terms` compare beside the logits comes from the same forwards.
-        `view` is the one that `inputs` are: models may read it each in its own way.
+        A vocabulary head runs on the rows that count only, where it can be split off. The teacher runs once for all
+        passes. What `terms` compare beside the logits comes from the same forwards. `view` is the one that `inputs`
+        are: models may read it each in its own way.
         """
         wanted = self.features.wanted(terms) if self.features is not None else Wanted()
         batch, mask = self.positioned(inputs), inputs.get("attention_mask")
-        passes = self._passes(student, batch, stage, wanted, view)
         rows = select_rows(self.head, inputs)
+        passes = self._passes(student, batch, rows, stage, wanted, view)
         # Selected once: a copy for every pass would be of the size of the vocabulary.
         teacher, teacher_rows = self._teacher_rows(batch, rows, wanted, view) if needs_teacher else (None, None)
-        selected = [rows.of(one.logits) for one in passes]
+        selected = [one.rows_RV for one in passes]
         stacked = torch.stack(selected) if len(selected) > 1 else None
         signals = [
             Signals(
@@ -106,12 +124,12 @@ class SignalReader:
                 teacher_logits=teacher_rows,
                 shared_width=self.shared_width,
                 student_passes=stacked,
-                captured=Captured(one, teacher, mask) if teacher is not None and wanted.anything else None,
-                examples=len(one.logits) if examples_are_tokens(inputs) else None,
+                captured=Captured(one.reading, teacher, mask) if teacher is not None and wanted.anything else None,
+                examples=len(one.reading.logits) if examples_are_tokens(inputs) else None,
             )
             for one, logits in zip(passes, selected, strict=True)
         ]
-        return signals, passes[0].logits
+        return signals, passes[0].reading.logits if passes[0].whole else None
 
     def view(self, signals: Signals, term: Term) -> Signals:
         """Return the signals as a term compares them: with its own layers and projectors."""
@@ -150,16 +168,54 @@ class SignalReader:
         with self.log.teacher_timer(self.device):
             return None, self.teacher.row_logits(batch, rows)
 
+    def row_head(self, student: Student) -> RowHead | None:
+        """Return the student's head on rows; None where its logits have to be whole."""
+        if self.head not in TOKEN_HEADS or self.whole_logits:
+            return None
+        if student.inner not in self._row_heads:
+            self._row_heads[student.inner] = RowHead(student.inner)
+        head = self._row_heads[student.inner]
+        return head if head.problem is None else None
+
+    def teacher_head_rows(self, batch: Mapping[str, Any], rows: Rows) -> HeadRows | LogitRows:
+        """Return the teacher's rows that count, in front of its head where that can be split off."""
+        assert self.teacher is not None
+        with self.log.teacher_timer(self.device):
+            return self.teacher.head_rows(batch, rows)
+
+    def _pass(self, student: Student, batch: Mapping[str, Any], rows: Rows, wanted: Wanted, view: View | None) -> Pass:
+        readings: list[Reading] = []
+
+        def call() -> Reading:
+            readings.append(self.student_reading(student, batch, wanted, view))
+            return readings[-1]
+
+        head = self.row_head(student)
+        rows_RV = None
+        if head is not None:
+            rows_RV = head.read(call, lambda hidden, split: split.rows(rows.of(hidden)).logits())
+        if rows_RV is not None:
+            return Pass(readings[-1], rows_RV, whole=False)
+        reading = call()
+        return Pass(reading, rows.of(reading.logits), whole=True)
+
     def _passes(
-        self, student: Student, batch: Mapping[str, Any], stage: Stage, wanted: Wanted, view: View | None
-    ) -> list[Reading]:
+        self,
+        student: Student,
+        batch: Mapping[str, Any],
+        rows: Rows,
+        stage: Stage,
+        wanted: Wanted,
+        view: View | None,
+    ) -> list[Pass]:
         if stage.pass_mode == "loop" or stage.passes == 1:
-            return [self.student_reading(student, batch, wanted, view) for _ in range(stage.passes)]
+            return [self._pass(student, batch, rows, wanted, view) for _ in range(stage.passes)]
         repeated = {
             key: value.repeat(stage.passes, *[1] * (value.dim() - 1)) if isinstance(value, Tensor) else value
             for key, value in batch.items()
         }
-        return self.student_reading(student, repeated, wanted, view).chunk(stage.passes)
+        readings = self.student_reading(student, repeated, wanted, view).chunk(stage.passes)
+        return [Pass(one, rows.of(one.logits), whole=True) for one in readings]
 
     def hidden(self, student: Student, inputs: Mapping[str, Any], pair: LayerPair) -> list[Signals]:
         """Return the hidden states of one pair of layers; nothing behind them is computed."""

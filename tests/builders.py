@@ -152,3 +152,18 @@ def save_teacher_run(folder: Path, head: str = "classification", *, steps: tuple
     for step in steps:
         tiny_model(head, seed=step).save_pretrained(folder / f"checkpoint-{step}")
     return folder
+
+
+def scale_passes(model: torch.nn.Module, *, passes: int, mode: str = "loop") -> None:
+    """Scale what the head reads in pass k by 1 + k/4: passes that differ alike in every split, as dropout's do not."""
+    count = [0]
+
+    def scale(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        if mode == "repeat":
+            chunks = inputs[0].chunk(passes)
+            return (torch.cat([chunk * (1.0 + 0.25 * index) for index, chunk in enumerate(chunks)]),)
+        count[0] += 1
+        return (inputs[0] * (1.0 + 0.25 * ((count[0] - 1) % passes)),)
+
+    linears = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    (model.get_output_embeddings() or linears[-1]).register_forward_pre_hook(scale)

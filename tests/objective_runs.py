@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from builders import distill_trainer, examples, tiny_model
+from builders import distill_trainer, examples, scale_passes, tiny_model
 from launching import Found, save_found
 from torch import Tensor
 from updates import update_of
@@ -81,23 +81,11 @@ def data_of(head: str, count: int) -> Examples:
     return data
 
 
-def disagree(model: torch.nn.Module) -> None:
-    """Scale the logits of pass k by 1 + k/4: passes that differ as in every other split, which dropout's would not."""
-    count = [0]
-
-    def scale(_module: Any, _inputs: Any, output: Any) -> Any:
-        output.logits = output.logits * (1.0 + 0.25 * (count[0] % PASSES))
-        count[0] += 1
-        return output
-
-    model.register_forward_hook(scale)
-
-
 def step_of(case: Case, folder: Path, micro_batch: int, accumulation: int, data: Examples) -> Found:
     """Take one step on the examples, in their order; return the update and the logged loss."""
     student = tiny_model(case.head, seed=1, **EAGER)
     if case.objective.compares_passes:
-        disagree(student)
+        scale_passes(student, passes=PASSES)
     teacher = tiny_model(case.head, seed=7, **EAGER, **(DEEPER_CAUSAL if case.head == "causal_lm" else DEEPER))
     trainer = distill_trainer(
         folder,

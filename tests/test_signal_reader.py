@@ -9,7 +9,7 @@ from builders import HEADS, examples, tiny_model
 from hf_distill.curricula import Stage
 from hf_distill.loss_log import LossLog
 from hf_distill.signal_reader import SignalReader, Student
-from hf_distill.signals import select_rows
+from hf_distill.signals import TOKEN_HEADS, select_rows
 from hf_distill.teachers import LiveTeacher
 
 CPU = torch.device("cpu")
@@ -69,7 +69,8 @@ def test_passes_are_forwards_of_another_batch(head, mode, forwards, rows):
     signals, logits = reader_of(head).logits(student, batch_of(head), stage=stage_of(3, mode), needs_teacher=False)
     assert len(seen) == forwards
     assert all(len(given["input_ids"]) == rows for given in seen)
-    assert len(logits) == 4
+    # A vocabulary's logits of all positions exist only where one forward holds all passes.
+    assert logits is None if head in TOKEN_HEADS and mode == "loop" else len(logits) == 4
     assert len(signals) == 3
     assert all(one.student_passes.shape == (3, *one.student_logits.shape) for one in signals)
     for index, one in enumerate(signals):

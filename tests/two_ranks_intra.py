@@ -4,28 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
-from builders import HEADS, distill_trainer, tiny_model
+from builders import HEADS, distill_trainer, scale_passes, tiny_model
 from launching import Found, save_found
 from updates import update_of
-
-
-def wobble(model: torch.nn.Module, *, passes: int, mode: str) -> None:
-    """Scale the logits of pass k by 1 + k/4: a difference between passes that is the same in every micro-batch."""
-    count = [0]
-
-    def scale(_module: Any, _inputs: Any, output: Any) -> Any:
-        if mode == "repeat":
-            chunks = output.logits.chunk(passes)
-            output.logits = torch.cat([chunk * (1.0 + 0.25 * index) for index, chunk in enumerate(chunks)])
-        else:
-            output.logits = output.logits * (1.0 + 0.25 * (count[0] % passes))
-            count[0] += 1
-        return output
-
-    model.register_forward_hook(scale)
 
 
 def intra_updates(folder: Path, micro_batch: int, accumulation: int) -> Found:
@@ -34,7 +17,7 @@ def intra_updates(folder: Path, micro_batch: int, accumulation: int) -> Found:
     for head in HEADS:
         for mode in ("loop", "repeat"):
             model = tiny_model(head, seed=1)
-            wobble(model, passes=3, mode=mode)
+            scale_passes(model, passes=3, mode=mode)
             trainer = distill_trainer(
                 folder / f"{head}-{mode}",
                 head,

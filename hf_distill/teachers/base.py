@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -14,10 +14,14 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_distill.checkpointed_module import CheckpointedModule
+from hf_distill.kernels.head_rows import HeadRows, LogitRows
 from hf_distill.layers import layer_tap
 from hf_distill.reading import Reading, read_model
+from hf_distill.row_head import RowHead
 from hf_distill.signals import Head, Rows
 from hf_distill.teachers.revisions import Revision
+
+Answer = TypeVar("Answer")
 
 
 class TeacherSource(ABC):
@@ -140,7 +144,30 @@ class TeacherSource(ABC):
 
         Shapes: (R, V).
         """
-        return rows.of(self.logits(inputs))
+        found = self._at_head(inputs, rows, HeadRows.logits)
+        return rows.of(self.logits(inputs)) if found is None else found
+
+    @torch.no_grad()
+    def head_rows(self, inputs: Mapping[str, Any], rows: Rows) -> HeadRows | LogitRows:
+        """Return the rows that count in front of the head, where `model` is all that runs and its head can be split.
+
+        Elsewhere they are those of `row_logits`.
+        """
+        found = self._at_head(inputs, rows, lambda head_rows: head_rows)
+        return LogitRows.of(self.row_logits(inputs, rows)) if found is None else found
+
+    def _at_head(self, inputs: Mapping[str, Any], rows: Rows, make: Callable[[HeadRows], Answer]) -> Answer | None:
+        """Return what `make` makes of the rows in front of a vocabulary's head; None where they cannot be had."""
+        if rows.mask is None or rows.mask.dim() < 2 or "teacher.embeddings" not in self.provides:
+            return None
+        accepted = self._accepted(inputs)
+        return self._row_head.read(
+            lambda: self.model(**accepted), lambda hidden, head: make(head.rows(rows.of(hidden)))
+        )
+
+    @cached_property
+    def _row_head(self) -> RowHead:
+        return RowHead(self.model)
 
     @torch.no_grad()
     def hidden_states(self, inputs: Mapping[str, Any], layers: Sequence[int]) -> dict[int, Tensor]:

@@ -25,8 +25,6 @@ def losses_of(
     """The trainer's loss in one step, the KL over the shared ids by hand, and the trained student."""
     student = tiny_model(head, seed=1, vocab_size=student_width)
     teacher = tiny_model(head, seed=7, vocab_size=teacher_width)
-    logits = []
-    student.register_forward_hook(lambda module, inputs, output: logits.append(output.logits))
     trainer = distill_trainer(
         folder,
         head,
@@ -38,12 +36,13 @@ def losses_of(
         data_collator=default_collate,
         train_sampling_strategy="sequential",
     )
-    trainer.train()
     batch = batch_of(head)
+    with torch.no_grad():
+        said = student(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    trainer.train()
     labels, counted = batch["labels"], batch["labels"] != -100
     with torch.no_grad():
         target = teacher(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    said = logits[0].detach()
     if head == "causal_lm":
         said, target, counted = said[:, :-1], target[:, :-1], labels[:, 1:] != -100
     log_q, log_p = (side[counted][:, :shared].log_softmax(-1) for side in (said, target))

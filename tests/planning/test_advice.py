@@ -50,9 +50,7 @@ def test_without_measurement_the_share_is_that_of_the_arithmetic():
 
 def test_a_step_that_does_not_fit_names_the_largest_part_and_the_fix():
     lines = [MemoryLine(name="teacher weights", size=9 * GB, fix="teacher.dtype: bfloat16")]
-    with pytest.raises(
-        ValueError, match=r"needs about 9 GB on the cpu, which has 8 GB.*weights, 9 GB.*bfloat"
-    ):
+    with pytest.raises(ValueError, match=r"needs about 9 GB on the cpu, which has 8 GB.*weights, 9 GB.*bfloat"):
         check_possible(run_plan(memory=lines))
 
 
