@@ -1,8 +1,8 @@
-"""A Hub on loopback, the real client beside it, and saved teachers to put there."""
+"""A Hub on loopback, the real client beside it, saved teachers to put there: one of each, for they start slowly."""
 
 from __future__ import annotations
 
-import re
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,21 +15,28 @@ from teacher_folders import save_teacher
 TOKEN = "hf_SecretSecretSecretSecretSecret"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server() -> Iterator[HubServer]:
     with HubServer(token=TOKEN) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The client's HF_HOME."""
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def client(server: HubServer, home: Path) -> Iterator[Caller]:
     with hub_client.hub_client(server.url, home, token=TOKEN) as call:
+        yield call
+
+
+@pytest.fixture(scope="session")
+def offline(server: HubServer, home: Path) -> Iterator[Caller]:
+    """A client with the same cache that may not ask the Hub."""
+    with hub_client.hub_client(server.url, home, offline=True) as call:
         yield call
 
 
@@ -42,7 +49,7 @@ def faults(server: HubServer) -> Iterator[list[Fault]]:
 @pytest.fixture
 def add(server: HubServer, request: pytest.FixtureRequest) -> Callable[..., str]:
     """Put saved folders on branches of a model of this test's own; return its id."""
-    name = f"org/{re.sub('[^a-z0-9]+', '-', request.node.name[:60])}x"
+    name = f"org/{hashlib.sha1(request.node.nodeid.encode()).hexdigest()[:12]}"
 
     def put(branches: dict[str, Path], *, title: str = "upload") -> str:
         for branch, folder in branches.items():
@@ -54,7 +61,7 @@ def add(server: HubServer, request: pytest.FixtureRequest) -> Callable[..., str]
     return put
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folders = [save_teacher(tmp_path_factory.mktemp("saved") / str(seed), seed=seed) for seed in range(3)]
     for folder in folders:

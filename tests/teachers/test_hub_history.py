@@ -54,19 +54,18 @@ def test_history_can_be_selected_from(client: Caller, trained: str) -> None:
 
 
 def test_history_is_known_offline_and_what_is_not_cached_gets_its_command(
-    client: Caller, server: HubServer, trained: str, home: Path
+    client: Caller, offline: Caller, trained: str
 ) -> None:
     found = client(hub_client.resolve, f"{trained}@main~*")
     for one in found[:2]:
         client(hub_client.folder, one)
-    with hub_client.hub_client(server.url, home, offline=True) as offline:
-        with pytest.raises(ValueError, match=f"hf download {trained} --revision {found[2].commit}"):
-            offline(hub_client.resolve, f"{trained}@main~*")
-        client(hub_client.folder, found[2])
-        again = offline(hub_client.resolve, f"{trained}@main~*")
-        assert [(one.name, one.commit) for one in again] == [(one.name, one.commit) for one in found]
-        with pytest.raises(ValueError, match=f"While online, run: hf-distill teachers list '{trained}@kd~\\*'"):
-            offline(hub_client.resolve, f"{trained}@kd~*")
+    with pytest.raises(ValueError, match=f"hf download {trained} --revision {found[2].commit}"):
+        offline(hub_client.resolve, f"{trained}@main~*")
+    client(hub_client.folder, found[2])
+    again = offline(hub_client.resolve, f"{trained}@main~*")
+    assert [(one.name, one.commit) for one in again] == [(one.name, one.commit) for one in found]
+    with pytest.raises(ValueError, match=f"While online, run: hf-distill teachers list '{trained}@kd~\\*'"):
+        offline(hub_client.resolve, f"{trained}@kd~*")
 
 
 def test_step_trained_twice_keeps_both_apart(client: Caller, add: Callable[..., str], saved: list[Path]) -> None:

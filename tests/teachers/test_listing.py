@@ -43,13 +43,12 @@ def test_size_date_and_cache_of_each_revision_are_told_without_downloading(
 
 @pytest.mark.hub
 def test_listing_works_offline_for_what_is_cached(
-    client: Caller, server: HubServer, add: Callable[..., str], saved: list[Path], home: Path
+    client: Caller, offline: Caller, add: Callable[..., str], saved: list[Path]
 ) -> None:
     name = add({"step-1": saved[0], "step-2": saved[1]})
     for revision in client(hub_client.resolve, f"{name}@step-*"):
         client(hub_client.folder, revision)
-    with hub_client.hub_client(server.url, home, offline=True) as offline:
-        lines = offline(listed, f"{name}@step-*")
+    lines = offline(listed, f"{name}@step-*")
     assert [(line.revision.step, line.cached, line.date) for line in lines] == [(1, "yes", None), (2, "yes", None)]
     assert [line.size for line in lines] == [download_size(folder) for folder in saved[:2]]
 
