@@ -8,13 +8,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from hf_distill.atomic import atomic_write_text
 from hf_distill.recipe_checks import check_recipe
 from hf_distill.recipe_overrides import apply_overrides
 from hf_distill.strict_dataclass import from_mapping, to_mapping
 from hf_distill.strict_yaml import dump_yaml, load_yaml
+from hf_distill.teacher_spec import TeacherSpec
 from hf_distill.wording import did_you_mean, given
 
 # What may change between two sessions of one run without making it another run.
@@ -24,63 +25,17 @@ _NO_RECIPES = ("accelerate",)
 
 
 @dataclass(kw_only=True)
-class StopAt:
-    """When to end a training early."""
-
-    metric: str = field(metadata={"help": "Held-out metric, without eval_ before it."})
-    level: float = field(metadata={"help": "Training ends once the metric is at this level or better."})
-
-
-@dataclass(kw_only=True)
-class TeacherTraining:
-    """How to train a teacher before the students."""
-
-    model: dict[str, Any] = field(
-        metadata={"help": "{architecture, config} for a fresh model, {pretrained, revision} to fine-tune one."}
-    )
-    training: dict[str, Any] = field(
-        default_factory=dict, metadata={"help": "Training arguments of the teacher; its checkpoints are kept."}
-    )
-    seed: int = field(default=0, metadata={"help": "Seed of the teacher's weights and data order."})
-    stop_at: StopAt | None = field(default=None, metadata={"help": "End the teacher's training early."})
-
-
-@dataclass(kw_only=True)
-class TeacherSpec:
-    """Where the teacher's revisions come from."""
-
-    source: str | list[str] | dict[str, Any] | None = field(
-        default=None,
-        metadata={
-            "help": "Revisions on the Hub (org/model@step*, org/model@main~*), a folder of checkpoints, a list of "
-            "either, or {revisions, every, first, last, near_transition} to choose among them."
-        },
-    )
-    train: TeacherTraining | None = field(default=None, metadata={"help": "Train the teacher first."})
-    tokenizer: str | None = field(default=None, metadata={"help": "The teacher's tokenizer, if not in its source."})
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = field(
-        default="auto", metadata={"help": "Number format of the teacher's weights; auto: as stored."}
-    )
-    allow_pickled_weights: bool = field(
-        default=False, metadata={"help": "Read pickled weights, which can run code; safetensors only otherwise."}
-    )
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run model code from the teacher's repository."})
-    on_download_failure: Literal["wait", "stop"] = field(
-        default="stop",
-        metadata={"help": "When a revision cannot be downloaded: stop with a checkpoint, or wait and try on."},
-    )
-    max_cached_gb: float | None = field(
-        default=None,
-        metadata={"help": "Most that the weights a run downloads may take on disk, in 10^9 bytes; null: no limit."},
-    )
-
-
-@dataclass(kw_only=True)
 class StudentSpec:
     """What the student is."""
 
     model: dict[str, Any] = field(
         metadata={"help": "{architecture, config} for a fresh model, {pretrained, revision} for a trained one."}
+    )
+    lora: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "Train a LoRA adapter only, of these peft.LoraConfig keys: {r, lora_alpha, target_modules, ...}."
+        },
     )
 
 

@@ -9,9 +9,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_distill.recipe import Recipe, RecipeInfo, StopAt, available_recipes, find_recipe
+from hf_distill.recipe import Recipe, RecipeInfo, available_recipes, find_recipe
 from hf_distill.strict_dataclass import describe
 from hf_distill.strict_yaml import load_yaml
+from hf_distill.teacher_spec import StopAt
 
 TEXT = """\
 description: a comparison
