@@ -1,0 +1,55 @@
+"""Several ways to do the same work, side by side: times in turns, memory in a process of its own each."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+MIB = 2**20
+
+
+def times_in_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Run each way once unmeasured, then all of them in turns; return the seconds of each round.
+
+    In turns, so that whatever else the machine does falls on all of them alike.
+    """
+    for way in ways.values():
+        way()
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def ratio(seconds: Mapping[str, Sequence[float]], name: str, to: str) -> float:
+    """Return the median over rounds of one way's time divided by another's in the same round."""
+    return statistics.median(a / b for a, b in zip(seconds[name], seconds[to], strict=True))
+
+
+def resident(which: str) -> float:
+    """Return a line of the process's status in MiB: `VmRSS` now, `VmHWM` at most (Linux)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
+
+
+def extra_memory(work: Callable[[], object]) -> float:
+    """Return by how many MiB the resident memory rises at most while `work` runs."""
+    # Forgets the peak so far; `ru_maxrss` would not do, a process inherits it from the one that started it.
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = resident("VmRSS")
+    work()
+    return resident("VmHWM") - before
+
+
+def in_own_process(*arguments: str) -> float:
+    """Run this script again with other arguments and return the number that it prints last."""
+    done = subprocess.run([sys.executable, sys.argv[0], *arguments], capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout.splitlines()[-1]))
