@@ -28,6 +28,7 @@ from hf_distill.signal_reader import SignalReader, Student
 from hf_distill.signals import Head
 from hf_distill.step_loss import StepLoss
 from hf_distill.teachers import TeacherSource
+from hf_distill.teachers.sharding import SHARDING
 from hf_distill.views.reading import ViewReader
 
 
@@ -72,6 +73,8 @@ class Distillation:
         self.found_layers: list[list[int]] | None = None
         self.layer_counts = (0, 0)
         self.reader = SignalReader(head=head, teacher=self.teacher, log=self.log, device=accelerator.device)
+        # Engines that split a head over ranks are not followed in tiles.
+        self.reader.whole_logits = accelerator.distributed_type in SHARDING
         self.view_reader = ViewReader(self.reader, self._views)
         self.loss = Loss(head=head, accelerator=accelerator, label_term=label_terms(self._context(1))[0])
         self.step_loss = StepLoss(self.reader, self.view_reader, self.loss)
