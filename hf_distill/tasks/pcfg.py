@@ -147,8 +147,8 @@ class Pcfg(PcfgTask):
     """Predict 30 % of a sentence's terminals, hidden, from the others.
 
     Of the positions to predict 80 % show the mask token, 10 % a random terminal and 10 % their own; masks are drawn
-    once for each sentence. Which terminals are likely follows from the grammar's non-terminals around a position,
-    which no model is shown: a small model without a curriculum stays with what the nearest terminals tell.
+    once for each sentence. What is likely there follows from the non-terminals above, which no model is shown: at
+    first models answer from the nearest terminals, then in a sharp drop of the loss from the tree.
     """
 
     head: ClassVar[Head] = "masked_lm"

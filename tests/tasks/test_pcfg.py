@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from builders import distill_config, flat_weights
+from transformers import EvalPrediction
 
+from hf_distill import ProgressiveDistillTrainer
 from hf_distill.tasks import TASKS, Pcfg, PcfgCausal, TaskData
 
 NOWHERE = Path("unused")
@@ -69,13 +72,31 @@ def test_an_untrained_model_beats_chance() -> None:
     with torch.no_grad():
         logits = model(**batch).logits
     predictions = tuple(x.numpy() for x in data.preprocess_logits_for_metrics(logits, batch["labels"]))
-    from transformers import EvalPrediction
-
     metrics = data.compute_metrics(EvalPrediction(predictions=predictions, label_ids=batch["labels"].numpy()))
     labels = batch["labels"][batch["labels"] != -100]
     assert metrics["masked_accuracy"] <= np.bincount(labels).max() / len(labels) + 0.02
     assert metrics["nll"] == pytest.approx(np.log(8), abs=0.15)
     assert metrics["perplexity"] == pytest.approx(np.exp(metrics["nll"]))
+
+
+def test_a_resumed_run_sees_other_sentences_than_one_that_went_through(tmp_path: Path) -> None:
+    def train(folder: str, **resume: Any) -> torch.Tensor:
+        task = Pcfg(root=13, train_examples=1000)
+        data = prepared(task)
+        torch.manual_seed(0)
+        trainer = ProgressiveDistillTrainer(
+            model=task.build_model({"architecture": "bert", "config": BERT}, data),
+            args=distill_config(tmp_path / folder, curriculum="labels", save_strategy="steps", save_steps=2),
+            train_dataset=data.train,
+            data_collator=data.collator,
+            processing_class=data.processing_class,
+        )
+        trainer.train(**resume)
+        return flat_weights(trainer.model)
+
+    through = train("through")
+    again = train("again", resume_from_checkpoint=str(tmp_path / "through" / "checkpoint-2"))
+    torch.testing.assert_close(again, through, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
