@@ -26,9 +26,9 @@ class Counted(TeacherSequence):
         super().__init__(str(folder))
         self.seen: dict[str, int] = {}
 
-    def logits(self, inputs: Any) -> torch.Tensor:
+    def row_logits(self, inputs: Any, rows: Any) -> torch.Tensor:
         self._count(inputs)
-        return super().logits(inputs)
+        return super().row_logits(inputs, rows)
 
     def head_rows(self, inputs: Any, rows: Any) -> Any:
         self._count(inputs)
@@ -69,6 +69,7 @@ def make_walk(
         teacher=teacher,
         args=distill_config(folder, **settings(**overrides)),
         train_dataset=data,
+        eval_dataset=data[:4],
         fingerprint=fingerprint,
     )
 

@@ -18,6 +18,7 @@ from hf_distill.atomic import atomic_write_bytes
 from hf_distill.teachers.weight_files import safetensors_problem
 
 SUFFIX = ".safetensors"
+_ABOUT = "hf_distill"
 
 # numpy has no bfloat16; its bits travel as those of a 16-bit integer.
 _KINDS: dict[str, tuple[str, torch.dtype]] = {
@@ -45,7 +46,9 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor], *, metadata: Mapp
 
     The name lets a file prove by itself that it is whole: what a killed process left needs no list to be checked with.
     """
-    data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=dict(metadata))
+    # One entry: the order of several would differ from one process to the next, and with it the name.
+    about = {_ABOUT: json.dumps(dict(metadata), sort_keys=True)}
+    data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=about)
     digest = hashlib.sha256(data).hexdigest()
     atomic_write_bytes(folder / f"{digest}{SUFFIX}", data)
     return Written(f"{digest}{SUFFIX}", digest, len(data))
@@ -69,7 +72,7 @@ class MappedTensors:
             length = int.from_bytes(stream.read(8), "little")
             header: dict[str, Any] = json.loads(stream.read(length))
         self.path = path
-        self.metadata: dict[str, str] = header.pop("__metadata__", {})
+        self.metadata: dict[str, str] = json.loads(header.pop("__metadata__", {}).get(_ABOUT, "{}"))
         self._entries = header
         self._start = 8 + length
         # A plain array on the map: slices of numpy's own class for maps cost several times as much.

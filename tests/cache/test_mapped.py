@@ -46,6 +46,15 @@ def test_a_file_is_called_after_its_content(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [written.name]
 
 
+def test_the_name_does_not_depend_on_the_order_of_what_is_said_about_it(tmp_path: Path) -> None:
+    metadata = {str(number): "x" for number in range(20)}
+    names = {
+        write_tensors(tmp_path, {"a": torch.arange(4)}, metadata=dict(items)).name
+        for items in (metadata.items(), reversed(metadata.items()))
+    }
+    assert len(names) == 1
+
+
 def test_what_is_read_can_be_changed_without_changing_the_file(tmp_path: Path) -> None:
     written = write_tensors(tmp_path, {"a": torch.arange(4)}, metadata={})
     file = MappedTensors(tmp_path / written.name)
