@@ -166,6 +166,27 @@ def nonterminals(
     _show(answer)
 
 
+@app.command("views")
+def views(
+    run: Run,
+    view: Annotated[
+        list[str] | None, typer.Option("--view", help="Beside the recipe's; all that fit by default; may be repeated.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Training batches.", min=2)] = 200,
+    block: Annotated[int, typer.Option(help="Batches averaged to one value.", min=1)] = 5,
+    seed: Annotated[int, typer.Option(help="Of the order of the examples and of the views.")] = 0,
+    set_: Set = None,
+) -> None:
+    """How steady the final teacher's mean answers are under the recipe's augmented views and others (T. stddev).
+
+    Example: [bold]hf-distill analyze views runs/views-digits --view cutout[/bold]
+    """
+    opened = _open(run, set_)
+    from hf_distill.pipeline.analyses.views import analyze_views
+
+    _show(analyze_views(opened, names=view or (), steps=steps, block=block, seed=seed))
+
+
 def _open(run: str, overrides: list[str] | None) -> FinishedRun:
     from hf_distill.cli.quiet import quieten
     from hf_distill.pipeline.finished_run import FinishedRun

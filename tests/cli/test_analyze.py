@@ -72,6 +72,17 @@ def test_no_name_is_cut_on_a_narrow_terminal(tmp_path):
     assert "calibration" in shown.output
 
 
+def test_views_beside_the_recipes(tmp_path):
+    text_run(tmp_path / "run", "masked_lm", steps=(10,), students=())
+    options = ["--view", "token_cutmix", "--steps", 4, "--block", 2, "--seed", 3]
+    shown = invoke("views", tmp_path / "run", *options)
+    assert shown.exit_code == 0, shown.output
+    assert re.search(r"^token_cutmix\(alpha=1\) ", shown.output, flags=re.MULTILINE)
+    assert "embedding_mixup" not in shown.output
+    settings = json.loads((tmp_path / "run" / "analysis" / "views.json").read_text())["settings"]
+    assert settings == {"steps": 4, "block": 2, "seed": 3}
+
+
 def test_number_that_is_none_is_shown_as_a_dash(tmp_path):
     parity_run(tmp_path / "run")
     shown = invoke("fidelity", tmp_path / "run")
@@ -97,7 +108,7 @@ def test_folder_without_a_run_is_the_users_error(tmp_path):
         raise shown.exception
 
 
-@pytest.mark.parametrize("command", ["influence", "fidelity", "sensitivity", "ngrams", "nonterminals"])
+@pytest.mark.parametrize("command", ["influence", "fidelity", "sensitivity", "ngrams", "nonterminals", "views"])
 def test_help_gives_an_example(command):
     shown = invoke(command, "--help")
     assert shown.exit_code == 0
