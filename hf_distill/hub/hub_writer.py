@@ -1,4 +1,4 @@
-"""Writing to one model repository: whole commits or nothing, passing failures tried again, no token in any message."""
+"""Writing to one repository: whole commits or nothing, passing failures tried again, no token in any message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RevisionNotFoundError
@@ -33,7 +33,7 @@ class Written(NamedTuple):
 
 
 class HubWriter:
-    """One model repository, to write to.
+    """One repository, to write to.
 
     Every call is tried again after a passing failure: no answer, a broken connection, 429, 5xx, or a branch that moved
     under the commit (412). What the Hub refuses for good is a ValueError.
@@ -42,10 +42,19 @@ class HubWriter:
         repo_id: "org/name".
         token: Access token; None means the one that `hf auth login` keeps. It appears in no message.
         backoff: How often to try.
+        repo_type: Whether it holds a model or a data set.
     """
 
-    def __init__(self, repo_id: str, *, token: str | None = None, backoff: Backoff | None = None) -> None:
+    def __init__(
+        self,
+        repo_id: str,
+        *,
+        token: str | None = None,
+        backoff: Backoff | None = None,
+        repo_type: Literal["model", "dataset"] = "model",
+    ) -> None:
         self.repo_id = repo_id
+        self.repo_type = repo_type
         self.backoff = backoff or Backoff(tries=6)
         self._api = HfApi(token=token)
 
@@ -56,8 +65,11 @@ class HubWriter:
             ValueError: The Hub refuses it, or an existing repository is public where a private one is asked for.
             HubUnavailable: The Hub did not answer.
         """
-        self._retried("creating it", lambda: self._api.create_repo(self.repo_id, private=private, exist_ok=True))
-        if private and self._retried("looking at it", lambda: self._api.model_info(self.repo_id)).private is False:
+        self._retried(
+            "creating it",
+            lambda: self._api.create_repo(self.repo_id, private=private, exist_ok=True, repo_type=self.repo_type),
+        )
+        if private and self._retried("looking at it", self._info).private is False:
             raise ValueError(
                 f"{self.repo_id} exists and is public, but a private push was asked for; nothing was pushed. Make it "
                 "private in its settings, choose another name, or push without --private"
@@ -65,12 +77,14 @@ class HubWriter:
 
     def refs(self) -> dict[str, str]:
         """Return the commit of each branch and tag."""
-        refs = self._retried("listing its revisions", lambda: self._api.list_repo_refs(self.repo_id))
+        refs = self._retried("listing its revisions", self._refs)
         return {ref.name: ref.target_commit for ref in [*refs.tags, *refs.branches]}
 
     def first_commit(self) -> str:
         """Return the commit that main began with."""
-        listed = self._retried("listing its commits", lambda: self._api.list_repo_commits(self.repo_id))
+        listed = self._retried(
+            "listing its commits", lambda: self._api.list_repo_commits(self.repo_id, repo_type=self.repo_type)
+        )
         return listed[-1].commit_id
 
     def files(self, revision: str) -> dict[str, RepoFile]:
@@ -127,6 +141,7 @@ class HubWriter:
                 ],
                 commit_message=message,
                 revision=branch,
+                repo_type=self.repo_type,
                 # Without it, what somebody else committed in between would become a part of this revision.
                 parent_commit=head,
             )
@@ -138,13 +153,18 @@ class HubWriter:
         """Make a branch at a commit; one that is there stays where it is."""
         self._retried(
             f"making branch {name}",
-            lambda: self._api.create_branch(self.repo_id, branch=name, revision=commit, exist_ok=True),
+            lambda: self._api.create_branch(
+                self.repo_id, branch=name, revision=commit, exist_ok=True, repo_type=self.repo_type
+            ),
         )
 
     def create_tag(self, name: str, *, commit: str) -> None:
         """Make a tag at a commit; one that is there stays where it is."""
         self._retried(
-            f"making tag {name}", lambda: self._api.create_tag(self.repo_id, tag=name, revision=commit, exist_ok=True)
+            f"making tag {name}",
+            lambda: self._api.create_tag(
+                self.repo_id, tag=name, revision=commit, exist_ok=True, repo_type=self.repo_type
+            ),
         )
 
     def delete_branch(self, name: str) -> None:
@@ -152,21 +172,26 @@ class HubWriter:
 
         def once() -> None:
             try:
-                self._api.delete_branch(self.repo_id, branch=name)
+                self._api.delete_branch(self.repo_id, branch=name, repo_type=self.repo_type)
             except RevisionNotFoundError:
                 logger.debug("%s has no branch %s to delete", self.repo_id, name)
 
         self._retried(f"deleting branch {name}", once)
 
+    def _info(self) -> Any:
+        return self._api.repo_info(self.repo_id, repo_type=self.repo_type)
+
+    def _refs(self) -> Any:
+        return self._api.list_repo_refs(self.repo_id, repo_type=self.repo_type)
+
     def _head(self, branch: str) -> str:
-        refs = self._api.list_repo_refs(self.repo_id).branches
-        found = next((ref.target_commit for ref in refs if ref.name == branch), None)
+        found = next((ref.target_commit for ref in self._refs().branches if ref.name == branch), None)
         if found is None:
             raise ValueError(f"{self.repo_id} has no branch {branch!r}; make it first")
         return found
 
     def _tree(self, revision: str) -> Iterator[RepoFile]:
-        tree = self._api.list_repo_tree(self.repo_id, recursive=True, revision=revision)
+        tree = self._api.list_repo_tree(self.repo_id, recursive=True, revision=revision, repo_type=self.repo_type)
         return (entry for entry in tree if isinstance(entry, RepoFile))
 
     def _retried(self, what: str, work: Callable[[], Answer]) -> Answer:
