@@ -6,6 +6,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+from quickstart_run import quickstart_record
 
 from hf_distill.pipeline.run import run_recipe
 from hf_distill.recipe import Recipe
@@ -14,9 +15,7 @@ from hf_distill.run_record import RunRecord
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
-    """The quickstart as it is, without its page."""
-    folder = tmp_path_factory.mktemp("quickstart") / "run"
-    return run_recipe(Recipe.load("parity/quickstart", overrides=[f"output_dir={folder}", "report.enabled=false"]))
+    return quickstart_record(tmp_path_factory)
 
 
 def accuracies(record: RunRecord, curriculum: str) -> list[float]:

@@ -7,14 +7,11 @@ import json
 import pytest
 import torch
 from analysed_run import parity_run, text_run
+from quickstart_run import quickstart_with_teacher
 
 from hf_distill.analysis.parity_influence import logit_difference, parity_influence_info, uniform_signs
 from hf_distill.pipeline.analyses.influence import analyze_influence
-from hf_distill.pipeline.cells import task_of
 from hf_distill.pipeline.finished_run import FinishedRun
-from hf_distill.pipeline.teacher import train_teacher
-from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
 from hf_distill.tasks import ParityMlpForSequenceClassification
 
 
@@ -71,13 +68,9 @@ def test_run_of_another_task_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_teacher_hears_its_support_from_the_transition_on(tmp_path):
+def test_teacher_hears_its_support_from_the_transition_on(tmp_path_factory):
     # What tells a usable checkpoint: support over rest at least 3 in the transition, at least 20 from 90 % on.
-    changes = [f"output_dir={tmp_path / 'run'}", "teacher.train.training.max_steps=5500"]
-    recipe = Recipe.load("parity/quickstart", [*changes, "teacher.train.stop_at={metric: accuracy, level: 0.99}"])
-    workspace = Workspace(tmp_path / "run")
-    workspace.claim(recipe, write=True)
-    train_teacher(recipe, task_of(recipe), workspace)
+    recipe = quickstart_with_teacher(tmp_path_factory)
     rows = analyze_influence(FinishedRun(recipe), which="teacher", examples=1000).rows
     transition = [row for row in rows if 0.58 <= row[1] < 0.9]
     learnt = [row for row in rows if row[1] >= 0.9]
