@@ -11,7 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
+
+from hf_distill.tasks.lazy_texts import SelectedTexts
+
+DOCUMENTS_AT_ONCE = 10_000
 
 
 class Blocks(NamedTuple):
@@ -21,17 +26,17 @@ class Blocks(NamedTuple):
     lengths: NDArray[np.int32]
 
 
-def split_by_hash(documents: Sequence[str], validation_fraction: float) -> tuple[list[str], list[str]]:
+def split_by_hash(documents: Sequence[str], validation_fraction: float) -> tuple[Sequence[str], Sequence[str]]:
     """Return (training, held-out) documents; which side one lies on depends on its text alone.
 
     So equal documents never lie on both sides, and a document keeps its side when others come or go.
     """
-    train: list[str] = []
-    validation: list[str] = []
-    for text in documents:
-        draw = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2.0**64
-        (validation if draw < validation_fraction else train).append(text)
-    return train, validation
+    held_out = np.fromiter((_draw(text) < validation_fraction for text in documents), dtype=bool, count=len(documents))
+    return tuple(SelectedTexts(documents, np.flatnonzero(side)) for side in (~held_out, held_out))  # type: ignore[return-value]
+
+
+def _draw(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2.0**64
 
 
 def end_of_document_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -58,16 +63,20 @@ def token_stream(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> ND
 
     Shapes: -> (S,).
     """
-    encoded = tokenizer(
-        list(texts),
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        split_special_tokens=True,
-        verbose=False,
-    )["input_ids"]
-    end = end_of_document_id(tokenizer)
-    return np.fromiter((token for ids in encoded for token in (*ids, end)), dtype=np.int32)
+    end, parts = end_of_document_id(tokenizer), []
+    starts = range(0, len(texts), DOCUMENTS_AT_ONCE)
+    # A bar only where there is something to wait for.
+    for start in tqdm(starts, desc="reading text", unit_scale=DOCUMENTS_AT_ONCE, disable=len(starts) < 10):
+        encoded = tokenizer(
+            list(texts[start : start + DOCUMENTS_AT_ONCE]),
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            split_special_tokens=True,
+            verbose=False,
+        )["input_ids"]
+        parts.append(np.fromiter((token for ids in encoded for token in (*ids, end)), dtype=np.int32))
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
 
 
 def cut_stream(stream: NDArray[np.int32], length: int, *, overlap: int = 0, keep_tail: bool, pad_id: int) -> Blocks:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import platform
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hf_distill.strict_dataclass import from_mapping
 from hf_distill.tasks.hub_data import HubData, check_column
+from hf_distill.tasks.lazy_texts import JoinedTexts, SelectedTexts
 from hf_distill.tasks.python_docs import python_docs
 from hf_distill.wording import did_you_mean, given
 
@@ -27,8 +28,8 @@ class Corpus:
         datasets: Hub ids, with the commit read.
     """
 
-    train: list[str]
-    validation: list[str] | None = None
+    train: Sequence[str]
+    validation: Sequence[str] | None = None
     source: str
     datasets: list[str] = field(default_factory=list)
 
@@ -131,17 +132,48 @@ class HubText(TextSource):
         train = self._texts(data, self.split)
         return Corpus(train=train, validation=held_out, source=data.source, datasets=[data.source])
 
-    def _texts(self, data: HubData, split: str) -> list[str]:
+    def _texts(self, data: HubData, split: str) -> Sequence[str]:
         rows = data.rows(split)
         check_column(rows, self.column, key="data.column", source=self.hub)
-        return [text for text in rows[self.column] if isinstance(text, str) and text.strip()]
+        # The texts stay in the data set's memory-mapped files: an encyclopaedia need not fit into memory.
+        column = rows[self.column]
+        return SelectedTexts(
+            column, [index for index, text in enumerate(column) if isinstance(text, str) and text.strip()]
+        )
 
 
-def text_source(spec: str | Mapping[str, Any]) -> TextSource:
+@dataclass(frozen=True, kw_only=True)
+class JoinedSources(TextSource):
+    """Several sources, one behind the other."""
+
+    sources: tuple[TextSource, ...]
+
+    def read(self) -> Corpus:
+        """Return the documents of all sources; where only some have a split of their own, it is refused.
+
+        Raises:
+            ValueError: Some have a held-out split and others none.
+        """
+        corpora = [source.read() for source in self.sources]
+        held_out = [corpus.validation for corpus in corpora if corpus.validation is not None]
+        if held_out and len(held_out) < len(corpora):
+            raise ValueError(
+                f"data: {len(held_out)} of {len(corpora)} sources have held-out text of their own; give all of them "
+                "one (validation_path, validation_split), or none, and a share of all is held out"
+            )
+        return Corpus(
+            train=JoinedTexts([corpus.train for corpus in corpora]),
+            validation=JoinedTexts(held_out) if held_out else None,
+            source=" + ".join(corpus.source for corpus in corpora),
+            datasets=[one for corpus in corpora for one in corpus.datasets],
+        )
+
+
+def text_source(spec: str | Mapping[str, Any] | Sequence[Any]) -> TextSource:
     """Return the source that a recipe's `data:` names.
 
     Args:
-        spec: "python-docs", `{"path": ...}` (see `LocalText`) or `{"hub": ...}` (see `HubText`).
+        spec: "python-docs", `{"path": ...}` (see `LocalText`), `{"hub": ...}` (see `HubText`), or a list of them.
 
     Raises:
         ValueError: None of them, or an unknown key or wrong type.
@@ -152,6 +184,8 @@ def text_source(spec: str | Mapping[str, Any]) -> TextSource:
         return from_mapping(LocalText, spec, path="data")
     if isinstance(spec, Mapping) and "hub" in spec:
         return from_mapping(HubText, spec, path="data")
+    if isinstance(spec, list) and spec:
+        return JoinedSources(sources=tuple(text_source(one) for one in spec))
     hint = did_you_mean(spec, ["python-docs"]) if isinstance(spec, str) else ""
     raise ValueError(f"data: expected `python-docs`, {{path: FOLDER}} or {{hub: ORG/NAME}}, got {given(spec)}.{hint}")
 

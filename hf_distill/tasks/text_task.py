@@ -53,11 +53,11 @@ class PreparedText(NamedTuple):
 class TextTask(Task):
     """A language-modelling task on blocks of `max_length` tokens."""
 
-    data: str | dict[str, Any] = field(
+    data: str | dict[str, Any] | list[Any] = field(
         default="python-docs",
         metadata={
             "help": "`python-docs`; {path: FILE-OR-FOLDER, column, validation_path}; or "
-            "{hub: ORG/NAME, name, split, validation_split, column, revision}"
+            "{hub: ORG/NAME, name, split, validation_split, column, revision}; or a list of them"
         },
     )
     tokenizer: dict[str, Any] = field(
@@ -156,7 +156,7 @@ class TextTask(Task):
             self._prepared[cache_dir] = PreparedText(corpus, tokenizer, *self._sides(documents, tokenizer))
         return self._prepared[cache_dir]
 
-    def _split(self, corpus: Corpus) -> tuple[list[str], list[str]]:
+    def _split(self, corpus: Corpus) -> tuple[Sequence[str], Sequence[str]]:
         if corpus.validation is not None:
             train, validation = corpus.train, corpus.validation
         else:
@@ -169,7 +169,9 @@ class TextTask(Task):
             )
         return train, validation
 
-    def _sides(self, documents: tuple[list[str], list[str]], tokenizer: PreTrainedTokenizerBase) -> tuple[Side, Side]:
+    def _sides(
+        self, documents: tuple[Sequence[str], Sequence[str]], tokenizer: PreTrainedTokenizerBase
+    ) -> tuple[Side, Side]:
         streams = [token_stream(tokenizer, texts) for texts in documents]
         train = Side(documents[0], self.cut(streams[0], tokenizer, keep_tail=False))
         validation = Side(documents[1], self.cut(streams[1], tokenizer, keep_tail=True))

@@ -30,7 +30,8 @@ def on_the_hub(recipe: Recipe) -> list[str]:
     ]
     found = [model["pretrained"] for model in models if "pretrained" in model]
     data = recipe.task.get("data")
-    found += [data["hub"]] if isinstance(data, dict) and "hub" in data else []
+    sources = data if isinstance(data, list) else [data]
+    found += [source["hub"] for source in sources if isinstance(source, dict) and "hub" in source]
     source = teacher.source if teacher is not None else None
     return found + ([str(source)] if source is not None and not str(source).startswith("runs/") else [])
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from builders import word_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
@@ -92,3 +93,13 @@ def test_the_ends_of_a_block_overwrite_its_text() -> None:
     assert surround(blocks, first=None, last=None, pad_id=PAD).ids.tolist() == blocks.ids.tolist()
     assert surround(blocks, first=8, last=None, pad_id=PAD).ids.tolist() == [[8, 1, 2, 3], [8, 4, PAD, PAD]]
     assert surround(blocks, first=None, last=9, pad_id=PAD).lengths.tolist() == [4, 2]
+
+
+def test_documents_are_encoded_alike_however_many_at_once(monkeypatch):
+    tokenizer = word_tokenizer("a", "b", "c")
+    tokenizer.eos_token = "c"
+    texts = ["a b", "b", "a a a", "b a"]
+    whole = token_stream(tokenizer, texts)
+    monkeypatch.setattr("hf_distill.tasks.text_blocks.DOCUMENTS_AT_ONCE", 3)
+    assert token_stream(tokenizer, texts).tolist() == whole.tolist()
+    assert token_stream(tokenizer, []).tolist() == []

@@ -56,7 +56,7 @@ def test_a_folder_is_read_in_another_order_or_not_whole(tmp_path: Path) -> None:
 def test_held_out_text_of_its_own_is_ignored(tmp_path: Path) -> None:
     train, held_out = (write_lines(tmp_path / f"{n}.jsonl", [{"body": n}]) for n in ("train", "held_out"))
     corpus = LocalText(path=str(train), validation_path=str(held_out), column="body").read()
-    assert (corpus.train, corpus.validation) == (["train"], ["held_out"])
+    assert (list(corpus.train), list(corpus.validation)) == (["train"], ["held_out"])
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_data_set_is_read_without_its_split_or_column(tmp_path: Path) -> None:
     write_lines(tmp_path / "train.jsonl", [{"body": f"t{n}"} for n in range(3)] + [{"body": " "}])
     write_lines(tmp_path / "validation.jsonl", [{"body": "v"}])
     corpus = HubText(hub=str(tmp_path), column="body", split="train[1:]", validation_split="validation").read()
-    assert (corpus.train, corpus.validation) == (["t1", "t2"], ["v"])
+    assert (list(corpus.train), list(corpus.validation)) == (["t1", "t2"], ["v"])
     assert corpus.datasets == [str(tmp_path)]
     with pytest.raises(ValueError, match=r"no column 'bodi'. Did you mean `body`\? Its columns: body"):
         HubText(hub=str(tmp_path), column="bodi").read()
@@ -97,3 +97,28 @@ def test_a_data_set_out_of_reach_does_not_say_what_to_download() -> None:
         ValueError, match=r"(?s)'org/none', configuration 'small' at revision 'v1'.*hf download.*org/none"
     ):
         HubText(hub="org/none", name="small", revision="v1").read()
+
+
+# ---- several sources ----
+
+
+def test_several_sources_are_read_one_behind_the_other(tmp_path):
+    (tmp_path / "one.txt").write_text("first\n\nsecond\n", encoding="utf-8")
+    (tmp_path / "two.txt").write_text("third\n", encoding="utf-8")
+    corpus = text_source([{"path": str(tmp_path / "two.txt")}, {"path": str(tmp_path / "one.txt")}]).read()
+    assert list(corpus.train) == ["third", "first", "second"]
+    assert corpus.validation is None
+    assert corpus.source.count(" + ") == 1
+
+
+def test_held_out_text_of_one_source_only_is_taken_for_all(tmp_path):
+    file = tmp_path / "one.txt"
+    file.write_text("first\n\nsecond\n", encoding="utf-8")
+    both = [{"path": str(file)}, {"path": str(file), "validation_path": str(file)}]
+    with pytest.raises(ValueError, match="1 of 2 sources have held-out text of their own"):
+        text_source(both).read()
+
+
+def test_an_unknown_source_in_a_list_is_passed_over():
+    with pytest.raises(ValueError, match="Did you mean `python-docs`"):
+        text_source(["python-doc"])
