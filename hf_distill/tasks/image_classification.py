@@ -64,8 +64,8 @@ class ImageClassification(Task):
     otherwise; transformers' ResNet makes images four times smaller before its first stage, so give small images an
     `image_size` of 32 or more. Batch norm, in training, mixes the examples of a micro-batch: with it the update
     depends on how a batch is split over accumulation and processes, which no denominator can mend. Where that
-    matters use a model without (convnext, vit). Its statistics need two values a channel: set
-    `dataloader_drop_last: true` where the last batch of an epoch may be one image.
+    matters use a model without (convnext, vit). Its statistics need two values a channel: choose a batch size that
+    leaves no single image over at the end of an epoch (`dataloader_drop_last` would leave out held-out images too).
 
     In objectives on layers an image counts once, whatever its number of positions: its value is their mean.
     """
