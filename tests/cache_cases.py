@@ -69,7 +69,7 @@ def make_walk(
         teacher=teacher,
         args=distill_config(folder, **settings(**overrides)),
         train_dataset=data,
-        eval_dataset=data[:4],
+        eval_dataset=[data[place] for place in range(4)],
         fingerprint=fingerprint,
     )
 

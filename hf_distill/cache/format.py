@@ -118,8 +118,11 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Write cache.json, atomically, with its own checksum."""
-        content = json_ready(to_mapping(self))
-        atomic_write_json(folder / MANIFEST, {**content, "digest": digest_of(content)})
+        atomic_write_json(folder / MANIFEST, self.content())
+
+    def content(self) -> dict[str, Any]:
+        """Return what cache.json holds."""
+        return {**json_ready(to_mapping(self)), "digest": self.digest()}
 
     def digest(self) -> str:
         """Return the hash of the whole manifest, and so of the whole cache."""

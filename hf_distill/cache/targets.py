@@ -16,6 +16,8 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 from transformers import PreTrainedTokenizerBase
 
+from hf_distill.cache.cacheable import check_plan_cacheable, check_repeatable
+from hf_distill.cache.codecs import CODECS
 from hf_distill.cache.filling import Filling
 from hf_distill.cache.format import TEACHER, Manifest, Settings
 from hf_distill.cache.walk import TargetWalk
@@ -74,7 +76,7 @@ def cache_targets(
         **writing: `shard_bytes`, `shard_seconds` of `CacheWriter`.
 
     Raises:
-        ValueError: The folder holds something else, or the teacher's targets cannot be kept by this codec.
+        ValueError: The folder holds something else, or targets that cannot be cached at all or by this codec.
     """
     started, about = time.perf_counter(), about or About()
     writer: CacheWriter | None = None
@@ -82,6 +84,8 @@ def cache_targets(
     visited: Counter[int] = Counter()
     for walk in walks:
         teacher = taught_by(walk)
+        check_plan_cacheable(walk.plan(), codec=CODECS.build(codec, path="codec"))
+        check_repeatable(walk)
         settings = settings_of(walk, codec, max_length=max_length)
         if writer is None:
             writer = CacheWriter(folder, settings=settings, revisions=teacher.manifest(), **writing)

@@ -13,6 +13,7 @@ from transformers import DefaultFlowCallback, TrainerCallback, TrainerControl, T
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from hf_distill.config import ProgressiveDistillConfig
+from hf_distill.curricula import Plan
 from hf_distill.progress import StageProgressCallback
 from hf_distill.signals import Rows, select_rows
 from hf_distill.trainer import ProgressiveDistillTrainer
@@ -64,6 +65,23 @@ class TargetWalk(ProgressiveDistillTrainer):
                 self.remove_callback(callback)
         self.add_callback(_BeginCallback(self))
 
+    def plan(self) -> Plan:
+        """Return the stages of the training, before it is walked.
+
+        Raises:
+            ValueError: The plan does not fit, or nobody has chosen a revision for `auto`.
+        """
+        steps = self.args.max_steps
+        if steps <= 0:
+            steps = self.set_initial_training_values(self.args, self.get_train_dataloader())[-1]
+        return self._plan_of(steps)
+
+    def _plan_of(self, steps: int) -> Plan:
+        distillation = self.distillation
+        if distillation.curriculum.needs_scores and distillation.chosen_revision is None:
+            raise ValueError("the revision `auto` has to be chosen by score before its targets can be cached")
+        return distillation.make_plan(steps)
+
     def walk(self, visitor: Visitor) -> None:
         """Hand a visitor the micro-batches of all steps in which a teacher runs."""
         self._visitor = visitor
@@ -75,11 +93,8 @@ class TargetWalk(ProgressiveDistillTrainer):
         Raises:
             ValueError: The plan does not fit, or nobody has chosen a revision for `auto`.
         """
-        distillation = self.distillation
-        if distillation.curriculum.needs_scores and distillation.chosen_revision is None:
-            raise ValueError("the revision `auto` has to be chosen by score before its targets can be cached")
-        distillation.max_steps = max(self.state.max_steps, 1)
-        distillation.plan = distillation.make_plan(self.state.max_steps)
+        self.distillation.max_steps = max(self.state.max_steps, 1)
+        self.distillation.plan = self._plan_of(self.state.max_steps)
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
