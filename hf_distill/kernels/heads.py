@@ -23,6 +23,9 @@ SOFTCAPS = ("final_logit_softcapping",)
 FINAL_BIAS = "final_logits_bias"
 """A buffer of the BART family that is added behind the head."""
 
+SHARDED_BY_DEEPSPEED = "ds_tensor"
+"""An attribute of parameters under ZeRO-3."""
+
 
 class Head(NamedTuple):
     """The linear layer of a head and what the model does to its output.
@@ -82,7 +85,8 @@ class SplitHead:
 
         Args:
             call: Runs the model, through its wrapper, and returns its output with `logits`.
-            at_head: Gets the hidden states of all positions and the head; select the rows that count in it.
+            at_head: Gets the hidden states of all positions and the head; select the rows that count in it. Under
+                ZeRO-3 it has to return the loss itself, which is then bound to the model's output.
 
         Raises:
             ValueError: The forward calls the head not once, or through an adapter, or changes its logits afterwards
@@ -116,7 +120,15 @@ class SplitHead:
             raise ValueError(f"the forward of {self._name} never called its output embeddings; use its whole logits")
         if expected:
             self._verify(output.logits, expected[0])
-        return answers[0]
+        return self._behind_the_output(answers[0], output.logits)
+
+    def _behind_the_output(self, answer: Answer, logits: Tensor) -> Answer:
+        # ZeRO-3 gathers a module's weights for the backward when a gradient arrives at the module's output, so one has
+        # to arrive there. Elsewhere it would only cost a gradient of zeros as large as the head.
+        sharded = any(SHARDED_BY_DEEPSPEED in vars(linear._parameters["weight"]) for linear in self._linears)
+        if not sharded or not isinstance(answer, Tensor) or not answer.requires_grad:
+            return answer
+        return _Behind.apply(answer, logits)
 
     def _head(self, module: nn.Module) -> Head:
         parameters = module._parameters
@@ -141,6 +153,19 @@ class SplitHead:
                 f"(assumed: scale {self._scale:g}, soft cap {self._softcap}); use its whole logits"
             )
         self._verified = True
+
+
+class _Behind(torch.autograd.Function):
+    """The first argument, with a graph that passes the second one by."""
+
+    @staticmethod
+    def forward(ctx: Any, answer: Tensor, passed: Tensor) -> Tensor:
+        ctx.save_for_backward(passed)
+        return answer.view_as(answer)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        return gradient, torch.zeros_like(ctx.saved_tensors[0])
 
 
 def split_head(model: nn.Module) -> SplitHead:
