@@ -61,6 +61,7 @@ class StepLoss:
         Raises:
             ValueError: The batch lacks what an objective needs.
         """
+        self.view_reader.check(inputs)
         terms = [term for term in live if term.view is None]
         add_up = partial(
             self.loss.add_up, view=self.reader.view, progress=progress, step=step, scale=scale, log=self.reader.log

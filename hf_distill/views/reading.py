@@ -44,7 +44,7 @@ class ViewReader:
         self.reader = reader
         self.views = tuple(views)
         self.context = ViewContext(reader.head)
-        self._to_check: set[str] = set()
+        self._checked = True
 
     def check_models(
         self,
@@ -70,7 +70,22 @@ class ViewReader:
 
     def begin(self, step: int) -> None:
         """Begin a session at an optimizer step; a resumed run has passed the checks of its first batch."""
-        self._to_check = {one.name for one in self.views} if step == 0 else set()
+        self._checked = step > 0
+
+    def check(self, inputs: Mapping[str, Any]) -> None:
+        """Refuse views that change nothing, on the first micro-batch of a run; later ones may be small.
+
+        Raises:
+            ValueError: Nothing of the batch can be changed, or it has no inputs of a view's kind.
+        """
+        # Once only: marks on the device have to be read for it.
+        if self._checked:
+            return
+        self._checked = True
+        for one in self.views:
+            problem = one.view.problem(inputs, self.context)
+            if problem is not None:
+                raise ValueError(f"the view {one.name!r} would change nothing: {problem}")
 
     def read(
         self,
@@ -86,7 +101,6 @@ class ViewReader:
         Raises:
             ValueError: The batch has no inputs that this view changes, or a model cannot read it.
         """
-        self._check(inputs, stage_view)
         once = replace(stage, passes=1)
         pools = [stage_view.view.augment(inputs, self.context) for _ in range(stage_view.pick.pools)]
         batch, ratio = pools[0], None
@@ -98,15 +112,6 @@ class ViewReader:
             student, batch, stage=once, needs_teacher=True, terms=terms, view=stage_view.view
         )
         return ViewSignals(signals, ratio)
-
-    def _check(self, inputs: Mapping[str, Any], stage_view: StageView) -> None:
-        # Once a run, on its first batch: marks on the device have to be read, and later batches may be small.
-        if stage_view.name not in self._to_check:
-            return
-        self._to_check.remove(stage_view.name)
-        problem = stage_view.view.problem(inputs, self.context)
-        if problem is not None:
-            raise ValueError(f"the view {stage_view.name!r} would change nothing: {problem}")
 
     @torch.no_grad()
     def _scores(self, student: Student, pool: Mapping[str, Any], stage_view: StageView) -> Tensor:

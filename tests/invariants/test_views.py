@@ -107,6 +107,14 @@ def test_a_view_of_no_weight_costs_a_forward(tmp_path):
     assert len(read) == len(answered) == 3 + 2, "from the fourth step on, behind the middle of the run"
 
 
+def test_a_view_that_will_change_nothing_is_found_when_its_weight_has_grown(tmp_path):
+    ramp = {"name": "linear", "start": 0.0, "stop": 1.0}
+    trainer = image_trainer(tmp_path, {"name": "mixup", "weight": ramp}, per_device_train_batch_size=1, max_steps=3)
+    with pytest.raises(ValueError, match="'mixup' would change nothing: a micro-batch of one example"):
+        trainer.train()
+    assert trainer.state.global_step == 0
+
+
 def test_evaluation_sees_views(tmp_path):
     trainer = image_trainer(tmp_path, {"name": "mixup"}, eval_dataset=image_examples(seed=3))
     read = pixels_read(trainer.model)

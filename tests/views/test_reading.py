@@ -160,17 +160,21 @@ def test_what_is_kept_weighs_more_than_the_batch(head):
 
 
 def test_a_view_that_changes_nothing_goes_unnoticed_or_breaks_a_later_batch():
-    reading, batch = text_reading("token_cutmix", "causal_lm"), text_batch("causal_lm")
-    whole = {**batch, "labels": batch["input_ids"]}
-    reading.views.begin(0)
-    with pytest.raises(ValueError, match="'token_cutmix' would change nothing: every attended token of the first"):
-        reading.read(whole)
-    reading.views.begin(0)
-    reading.read(batch)
-    reading.read(whole)
-    reading.views.begin(7)
-    reading.read({key: value[:1] for key, value in batch.items()})
-    assert len(reading.seen) == 3
+    views, batch = text_reading("token_cutmix", "causal_lm").views, text_batch("causal_lm")
+    whole, single = {**batch, "labels": batch["input_ids"]}, {key: value[:1] for key, value in batch.items()}
+    for wrong, message in (
+        (whole, "every attended token of the first"),
+        (single, "has no other one to be mixed with"),
+    ):
+        views.begin(0)
+        with pytest.raises(ValueError, match=f"'token_cutmix' would change nothing: .*{message}"):
+            views.check(wrong)
+    views.begin(0)
+    for later in (batch, whole, single):
+        views.check(later)
+    views.begin(7)
+    views.check(single)
+    assert views.views, "there is a view to be checked"
 
 
 class Sharded:
