@@ -92,7 +92,7 @@ def plot_view_spread(infos: Mapping[str, ViewSpreadInfo], path: str | Path, *, m
         colour = series_colour(0) if name in marked else MUTED
         axes.errorbar(infos[name].spread, place, xerr=infos[name].error, fmt="o", color=colour, capsize=3)
     axes.set_yticks(range(len(names)), names, color=INK)
-    axes.grid(axis="x", linewidth=0.4)
+    axes.set_ylim(-0.6, len(names) - 0.4)
     label = "T. stddev of the teacher's mean probabilities ± standard error (smaller is better)"
     style_axes(axes, title="How steady the teacher's answers are under each augmentation", x_label=label)
     return save_figure(figure, path)
