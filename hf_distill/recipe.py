@@ -127,8 +127,15 @@ class Recipe:
         return {label: {"name": label, **curriculum} for label, curriculum in self.compare.items()}
 
     def deciding(self) -> dict[str, Any]:
-        """Return what decides the results, as plain data: all but name, description, paper, output_dir and report."""
-        return {key: value for key, value in self.to_dict().items() if key not in _NOT_IN_FINGERPRINT}
+        """Return what decides the results, as plain data: all but name, description, paper, output_dir and report.
+
+        Whether a teacher runs or was cached does not decide them; which cache stands for a teacher without a source
+        does.
+        """
+        kept = {key: value for key, value in self.to_dict().items() if key not in _NOT_IN_FINGERPRINT}
+        if self.teacher is not None and (self.teacher.can_run or not self.teacher.cached):
+            kept["teacher"] = {key: value for key, value in kept["teacher"].items() if key != "cached"}
+        return kept
 
     def fingerprint(self) -> str:
         """Return the hex SHA-256 of what decides the results."""

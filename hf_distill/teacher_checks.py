@@ -24,6 +24,10 @@ def check_teacher(teacher: TeacherSpec) -> None:
     kinds = [key for key in _IN_PLACE_OF if vars(teacher)[key] is not None]
     if len(kinds) > 1:
         raise ValueError(f"teacher.{kinds[-1]}: stands in the place of `{kinds[0]}`, which is given too; keep one.")
+    if teacher.cached is not None:
+        _check_cached(teacher)
+    if teacher.cached and not teacher.can_run:
+        return
     if not kinds:
         raise ValueError(
             "teacher: give `source` (a repository or folder) or `train` (to train it first), or an `ensemble` or a "
@@ -40,6 +44,20 @@ def check_teacher(teacher: TeacherSpec) -> None:
     for index, assistant in enumerate(teacher.assistants):
         _check_assistant(assistant, f"teacher.assistants[{index}]", routed=teacher.route is not None)
     _check_route(teacher)
+
+
+def _check_cached(teacher: TeacherSpec) -> None:
+    if isinstance(teacher.cached, str):
+        require(teacher.cached.strip() != "", "teacher.cached: empty; give a folder, a data set org/name, or true.")
+    require(
+        not teacher.cached or teacher.self_teacher is None,
+        "teacher.cached: a student that teaches itself says something else at every step; leave `cached` out.",
+    )
+    require(
+        not teacher.cached or teacher.can_run or not (teacher.assistants or teacher.pruned or teacher.route),
+        "teacher.cached: without `source` or `train` there is nothing that `assistants`, `pruned` or `route` could "
+        "change; leave them out.",
+    )
 
 
 def _check_model_spec(spec: ModelSpec, path: str) -> None:

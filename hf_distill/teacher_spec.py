@@ -127,8 +127,20 @@ class TeacherSpec(ModelSpec):
     self_teacher: SelfTeacherSpec | None = field(
         default=None, metadata={"help": "The student itself in the place of `source` or `train`."}
     )
+    cached: bool | str | None = field(
+        default=None,
+        metadata={
+            "help": "Read what `hf-distill cache` has written instead of running the teacher: true for the recipe's "
+            "own targets, a folder, or a data set org/name. `source` or `train` may stay, for comparison."
+        },
+    )
 
     @property
     def is_one_model(self) -> bool:
         """Whether the teacher is one model, by `source` or `train`, and not an ensemble or the student."""
         return self.source is not None or self.train is not None
+
+    @property
+    def can_run(self) -> bool:
+        """Whether the block names a teacher that can run, and not cached targets alone."""
+        return self.is_one_model or self.ensemble is not None or self.self_teacher is not None

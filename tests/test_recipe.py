@@ -140,7 +140,8 @@ def test_a_single_curriculum_is_labelled_by_its_name(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "same", ["name=x", "output_dir=elsewhere", "description=x", "paper=x", "report.enabled=false"]
+    "same",
+    ["name=x", "output_dir=elsewhere", "description=x", "paper=x", "report.enabled=false", "teacher.cached=true"],
 )
 def test_a_moved_or_renamed_run_is_still_the_same_run(file: Path, same: str) -> None:
     assert Recipe.load(file, overrides=[same]).fingerprint() == Recipe.load(file).fingerprint()
@@ -152,6 +153,11 @@ def test_a_moved_or_renamed_run_is_still_the_same_run(file: Path, same: str) -> 
 )
 def test_a_changed_setting_is_another_run(file: Path, other: str) -> None:
     assert Recipe.load(file, overrides=[other]).fingerprint() != Recipe.load(file).fingerprint()
+
+
+def test_which_cache_stands_for_a_teacher_without_a_source_makes_another_run(file: Path) -> None:
+    first, second = (Recipe.load(file, overrides=[f"teacher={{cached: {name}}}"]) for name in ("org/a", "org/b"))
+    assert first.fingerprint() != second.fingerprint()
 
 
 def test_the_order_of_keys_and_written_out_defaults_do_not_make_another_run(file: Path) -> None:
