@@ -32,7 +32,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|sha256:[0-9a-f]{8,64}")
 
 @dataclass(kw_only=True)
 class RevisionRecord:
-    """One revision of a teacher and the commit it resolved to.
+    """One revision of a teacher and the commit it resolved to; an ensemble's has those of its `members`.
 
     Raises:
         ValueError: `commit` is no pin: a branch or tag may move, and then nobody knows what the student learned from.
@@ -43,6 +43,7 @@ class RevisionRecord:
     source: str
     revision: str | None
     commit: str
+    members: list[RevisionRecord] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not _COMMIT.fullmatch(self.commit):

@@ -170,3 +170,40 @@ def _stages(revisions: list[str]) -> list[StageRecord]:
 
 def _term(revision: str) -> str:
     return f"KL(teacher {revision} ‖ student) [τ=1]"
+
+
+def taught_record() -> RunRecord:
+    """Return a student that learned from a ladder of a teacher, trained by the recipe, and an assistant on the Hub."""
+    teacher = {"name": "checkpoint-60", "step": 60, "source": "run", "revision": None, "commit": f"sha256:{'a' * 64}"}
+    assistant = {"name": "main", "step": None, "source": "org/assistant", "revision": "main", "commit": "b" * 40}
+    ladder = {"name": "ladder", "step": None, "source": "ladder of 2, by loss", "revision": None}
+    return sample_record(
+        teacher={
+            "kind": "ladder",
+            "source": "ladder of 2, by loss",
+            "parameters": 100_000,
+            "seconds": 12.5,
+            "final_metrics": {"accuracy": 0.98, "loss": 0.1},
+            "revisions": [{**ladder, "commit": f"sha256:{'c' * 64}", "members": [assistant, teacher]}],
+            "models": [
+                {
+                    "name": "teacher",
+                    "model": "resnet (depths [2, 2])",
+                    "source": "trained by this recipe",
+                    "learned_from": "labels",
+                    "parameters": 90_000,
+                    "final_metrics": {"accuracy": 0.98, "loss": 0.1},
+                    "seconds": 12.5,
+                    "revisions": [teacher],
+                },
+                {
+                    "name": "assistant 1",
+                    "source": "org/assistant",
+                    "learned_from": "the teacher, by one_shot",
+                    "final_metrics": {"accuracy": 0.97},
+                    "revisions": [assistant],
+                },
+            ],
+        },
+        runs=[student("one_shot", 0, revisions=["ladder"])],
+    )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_records import sample_record
 
 from hf_distill.redaction import BLANK
 from hf_distill.run_record import RevisionRecord, RunRecord, StageRecord, StudentRun, first_step_at_level
@@ -252,3 +253,13 @@ def test_reading_a_record_does_not_wait_for_torch() -> None:
     code = "import sys, hf_distill.run_record, hf_distill.recipe; print({'torch', 'transformers'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "set()"
+
+
+def test_members_of_a_revision_are_pinned_too():
+    leaf = {"name": "main", "step": None, "source": "org/a", "revision": "main", "commit": "b" * 40}
+    whole = {"name": "ensemble", "step": None, "source": "x", "revision": None, "commit": f"sha256:{'c' * 64}"}
+    record = sample_record(teacher={"revisions": [{**whole, "members": [leaf]}]})
+    assert record.revisions()[0].members[0].commit == "b" * 40
+    record.teacher["revisions"][0]["members"][0]["commit"] = "main"
+    with pytest.raises(ValueError, match=r"teacher\.revisions\[0\]\.members\[0\]: commit of revision 'main'"):
+        record.revisions()

@@ -23,12 +23,15 @@ def check_recipe(recipe: Recipe) -> None:
     from hf_distill.pipeline.cells import cells_of, task_of
     from hf_distill.pipeline.checks import check_before_training, check_keys
     from hf_distill.pipeline.workspace import Workspace
+    from hf_distill.teaching import kind_of, roles
 
     task, cells = task_of(recipe), cells_of(recipe)
     check_keys(recipe)
     Workspace(Path(recipe.output_dir)).claim(recipe, write=False)
     with tempfile.TemporaryDirectory() as scratch:
         check_before_training(recipe, task, Workspace(Path(scratch)), cells)
+    if recipe.teacher is not None and kind_of(recipe.teacher) != "teacher":
+        show_table(["who", "model", "learns from"], [list(role) for role in roles(recipe.teacher)])
     seeds = ", ".join(map(str, recipe.seeds))
     curricula = {cell.label: ", ".join(f"{key}={value}" for key, value in cell.curriculum.items()) for cell in cells}
     show_table(["student", "seeds", "curriculum"], [[label, seeds, text] for label, text in curricula.items()])

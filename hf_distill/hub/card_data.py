@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from hf_distill.hub.citations import taught_by
+from hf_distill.report.who_taught import with_members
 from hf_distill.report.wording import words
 from hf_distill.run_record import RevisionRecord, RunRecord, StudentRun
 
@@ -57,7 +58,8 @@ def base_models(record: RunRecord, run: StudentRun) -> list[str]:
     origin = record.student.get("origin")
     pretrained = origin.get("pretrained") if isinstance(origin, dict) else origin
     found = [pretrained] if pretrained and is_hub_id(pretrained) else []
-    found += [revision.source for revision in teachers_of(record, run) if on_hub(revision)]
+    made_of = [one for revision in teachers_of(record, run) for _, one in with_members(revision)]
+    found += [revision.source for revision in made_of if on_hub(revision)]
     return list(dict.fromkeys(found))
 
 

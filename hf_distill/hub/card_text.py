@@ -20,6 +20,15 @@ from hf_distill.hub.card_data import (
 from hf_distill.hub.citations import citations, taught_by
 from hf_distill.report import wording
 from hf_distill.report.tables import headline, markdown_text, summary_markdown, summary_table, to_markdown
+from hf_distill.report.who_taught import (
+    ITSELF,
+    indented,
+    model_cells,
+    model_headers,
+    models_info,
+    taught_by_text,
+    with_members,
+)
 from hf_distill.run_record import RevisionRecord, RunRecord, StudentRun
 
 AUTO_CLASSES = {
@@ -74,11 +83,12 @@ def _summary(record: RunRecord, run: StudentRun) -> str:
     student = wording.model_name(record.student)
     revisions = taught_by(run)
     task = markdown_text(wording.words(str(record.task["name"])))
-    made = f"A student ({markdown_text(student)}) for {task}, trained with hf_distill"
+    adapter = " as a LoRA adapter, merged into its base" if record.student.get("lora") else ""
+    made = f"A student ({markdown_text(student)}) for {task}, trained with hf_distill{adapter}"
     if not revisions:
         return f"{made} from labels alone, as the curriculum `{run.curriculum}`."
-    what = "one revision" if len(revisions) == 1 else f"{len(revisions)} revisions"
-    return f"{made}: it learned from {what} of its teacher, by the curriculum `{run.curriculum}`."
+    what = markdown_text(taught_by_text(record.teacher, len(revisions)))
+    return f"{made}: it learned from {what}, by the curriculum `{run.curriculum}`."
 
 
 def _models(record: RunRecord, run: StudentRun) -> str:
@@ -92,6 +102,9 @@ def _models(record: RunRecord, run: StudentRun) -> str:
     large, small = teacher.get("parameters"), student.get("parameters")
     if taught_by(run) and large and small:
         text += f"\nThe teacher has {large / small:.3g} times the parameters of the student.\n"
+    models = models_info(record) if taught_by(run) else []
+    if models:
+        text += "\n" + to_markdown(model_headers(record), [model_cells(row) for row in models], left=3)
     return text
 
 
@@ -109,15 +122,17 @@ def _revisions_sentence(record: RunRecord, run: StudentRun) -> str:
 
 def _revisions(revisions: Sequence[RevisionRecord]) -> str:
     rows = [
-        [
-            revision.name,
-            revision.source if on_hub(revision) else "local folder",
-            wording.count(revision.step),
-            revision.commit,
-        ]
+        [indented(one.name, depth), _place(one), wording.count(one.step), one.commit]
         for revision in revisions
+        for depth, one in with_members(revision)
     ]
     return to_markdown(["revision", "source", "step", "commit or content hash"], rows, left=2)
+
+
+def _place(revision: RevisionRecord) -> str:
+    if on_hub(revision) or revision.members or revision.name in ITSELF:
+        return revision.source
+    return "local folder"
 
 
 def _stages(run: StudentRun) -> str:
@@ -193,7 +208,7 @@ def _costs(record: RunRecord, run: StudentRun) -> str:
         ("tokens per second", wording.count(costs.get("tokens_per_second"))),
         ("peak memory", wording.size(costs.get("peak_memory_bytes"))),
         (
-            "training the teacher",
+            "training the teachers" if record.teacher.get("models") else "training the teacher",
             wording.seconds(record.teacher.get("seconds")) if taught_by(run) else wording.UNKNOWN,
         ),
         ("latency of this student", _latency(record.student)),

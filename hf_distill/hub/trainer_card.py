@@ -199,6 +199,7 @@ def _teacher(trainer: ProgressiveDistillTrainer) -> dict[str, Any]:
         return {}
     revisions = trainer.teacher.manifest()
     return {
+        "kind": trainer.teacher.kind,
         "source": ", ".join(dict.fromkeys(revision["source"] for revision in revisions)),
         "revisions": revisions,
         "chosen": trainer.distillation.chosen_revision,

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from hf_distill.config import ProgressiveDistillConfig
 from hf_distill.curricula import CURRICULA
+from hf_distill.pipeline.adapter import check_lora
 from hf_distill.pipeline.cells import Cell, build_trainer
-from hf_distill.pipeline.teacher import open_teacher, teacher_trainer
+from hf_distill.pipeline.faculty import at
+from hf_distill.pipeline.plan_check import check_plan
+from hf_distill.pipeline.stand_ins import StandIns
 from hf_distill.pipeline.training_arguments import checked_training
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe, available_recipes
-from hf_distill.switching import restarting_schedule
 from hf_distill.tasks import Task
-from hf_distill.teachers import LiveTeacher, TeacherSource
-from hf_distill.teachers.revisions import Revision
-from hf_distill.trainer import ProgressiveDistillTrainer
+from hf_distill.teacher_spec import TeacherSpec
+from hf_distill.teachers import TeacherSource
 
 
 def check_keys(recipe: Recipe) -> None:
@@ -29,20 +27,33 @@ def check_keys(recipe: Recipe) -> None:
     Raises:
         ValueError: An unknown key, or a value of the wrong type or range.
     """
+    check_lora(recipe.student.lora)
     checked_training(recipe.training, path="training")
     for label, spec in recipe.curricula().items():
         path, curriculum = f"compare.{label}" if recipe.compare else "curriculum", dict(spec)
         checked_training(curriculum.pop("training", {}), path=f"{path}.training")
         CURRICULA.build(curriculum, path=path)
-    if recipe.teacher is not None and recipe.teacher.train is not None:
-        checked_training(recipe.teacher.train.training, path="teacher.train.training")
+    if recipe.teacher is not None:
+        _check_teacher_keys(recipe.teacher)
+
+
+def _check_teacher_keys(teacher: TeacherSpec) -> None:
+    members = teacher.ensemble.members if teacher.ensemble is not None else []
+    paths = ["teacher", *(f"teacher.ensemble.members[{place}]" for place in range(len(members)))]
+    for path, spec in zip(paths, [teacher, *members], strict=True):
+        if spec.train is not None:
+            checked_training(spec.train.training, path=f"{path}.train.training")
+    for place, assistant in enumerate(teacher.assistants):
+        path = f"teacher.assistants[{place}]"
+        checked_training(assistant.training, path=f"{path}.training")
+        CURRICULA.build(assistant.curriculum, path=f"{path}.curriculum")
 
 
 def check_before_training(recipe: Recipe, task: Task, workspace: Workspace, cells: list[Cell]) -> None:
     """Build every model and data set of a recipe and lay out its stages, as far as they are known.
 
-    For a teacher that the recipe trains first, its untrained model stands in, with the checkpoints that its training
-    arguments promise.
+    For a teacher, a member or an assistant that the recipe trains first, its untrained model stands in, with the
+    checkpoints that its training arguments promise.
 
     Raises:
         ValueError: A curriculum, model, data set, teacher or training argument that cannot work.
@@ -52,8 +63,7 @@ def check_before_training(recipe: Recipe, task: Task, workspace: Workspace, cell
     refuse_a_teacher_that_another_recipe_makes(recipe)
     teacher: TeacherSource | None = None
     if recipe.teacher is not None:
-        trained = recipe.teacher.train is not None
-        teacher = _stand_in(recipe, task, workspace) if trained else open_teacher(recipe, workspace)
+        teacher = StandIns(recipe.teacher, task, workspace).source()
     # Which revision `auto` is, the scores will tell; any but the final one has the place in the plan.
     chosen = teacher.revisions[0].name if teacher is not None and len(teacher.revisions) > 1 else None
     check_plans(recipe, task, teacher, workspace, cells, chosen=chosen)
@@ -120,47 +130,5 @@ def check_plans(
     for label in dict.fromkeys(cell.label for cell in cells):
         cell = next(cell for cell in cells if cell.label == label)
         trainer = build_trainer(cell, recipe, task, teacher, workspace)
-        distillation = trainer.distillation
-        if distillation.teacher is not None and not distillation.teacher.revisions:
-            continue
-        if distillation.curriculum.needs_scores:
-            if chosen is None:
-                why = problem or "the teacher has one revision only"
-                raise ValueError(f"{label}: no revision can be chosen by `auto`: {why}")
-            distillation.chosen_revision = chosen
-        try:
-            steps = planned_steps(trainer)
-            plan = distillation.make_plan(steps)
-            if trainer.at_switch == "restart":
-                nobody = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-                restarting_schedule(trainer.args, nobody, plan, steps)
-        except ValueError as error:
-            raise ValueError(f"{label}: {error}") from error
-
-
-def planned_steps(trainer: ProgressiveDistillTrainer) -> int:
-    """Return the optimizer steps of a run: `max_steps`, or what the epochs come to."""
-    if trainer.args.max_steps > 0:
-        return trainer.args.max_steps
-    return trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1]
-
-
-def _stand_in(recipe: Recipe, task: Task, workspace: Workspace) -> LiveTeacher:
-    assert recipe.teacher is not None and recipe.teacher.train is not None
-    data = task.prepare(seed=recipe.teacher.train.seed, cache_dir=workspace.cache)
-    trainer = teacher_trainer(recipe, task, data, workspace)
-    teacher = LiveTeacher(trainer.model, tokenizer=data.tokenizer)
-    teacher.revisions = promised_revisions(trainer.args)
-    return teacher
-
-
-def promised_revisions(args: ProgressiveDistillConfig) -> list[Revision]:
-    """Return the checkpoints that a training will leave at most; none where its arguments do not tell their steps."""
-    interval = args.save_steps
-    if args.save_strategy != "steps" or interval < 1 or interval != int(interval) or args.max_steps < 1:
-        return []
-    steps = dict.fromkeys([*range(int(interval), args.max_steps + 1, int(interval)), args.max_steps])
-    return [
-        Revision(name=f"checkpoint-{step}", step=step, source="to be trained", revision=None, commit="")
-        for step in steps
-    ]
+        with at(label):
+            check_plan(trainer, chosen=chosen, problem=problem)

@@ -40,6 +40,11 @@ def score_teacher(recipe: Recipe) -> TeacherScores:
     """
     if recipe.teacher is None:
         raise ValueError("this recipe has no teacher to score; give it `teacher.source` or `teacher.train`")
+    if not recipe.teacher.is_one_model:
+        raise ValueError(
+            "this recipe's students do not learn from one teacher's revisions, so there are none to score and to "
+            "choose among; `hf-distill run` it and look at its report"
+        )
     task, workspace, cells = task_of(recipe), Workspace(Path(recipe.output_dir)), cells_of(recipe)
     check_keys(recipe)
     workspace.claim(recipe, write=True)

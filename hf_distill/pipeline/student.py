@@ -11,7 +11,8 @@ from typing import Any
 from transformers import set_seed
 
 from hf_distill.atomic import atomic_write_json
-from hf_distill.pipeline.teacher import final_metrics
+from hf_distill.pipeline.adapter import export, with_adapter
+from hf_distill.pipeline.trained_teacher import final_metrics
 from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
@@ -47,8 +48,9 @@ def student_trainer(
     data = task.prepare(seed=seed, cache_dir=cache_dir)
     arguments = training_arguments(training, output_dir=folder, curriculum=curriculum, seed=seed, path="training")
     set_seed(seed)
+    model: Any = task.build_model(recipe.student.model, data)
     return ProgressiveDistillTrainer(
-        model=task.build_model(recipe.student.model, data),
+        model=model if recipe.student.lora is None else with_adapter(model, recipe.student.lora),
         teacher=teacher if curriculum["name"] != "labels" else None,
         args=arguments,
         **data.for_trainer(),
@@ -73,7 +75,7 @@ def train_student(
     logger.info("%s, seed %d%s", label, trainer.args.seed, f", from {checkpoint.name}" if checkpoint else "")
     trainer.train(resume_from_checkpoint=resume)
     metrics = final_metrics(trainer)
-    trainer.save_model()
+    export(trainer)
     run = student_run(
         trainer,
         curriculum=label,

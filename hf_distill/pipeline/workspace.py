@@ -15,7 +15,7 @@ from hf_distill.wording import join_path
 
 RECIPE_FILE = "recipe.yaml"
 REVISIONS_FILE = "teacher_revisions.json"
-OWN_FOLDERS = frozenset({"cache", "teacher", "students"})
+OWN_FOLDERS = frozenset({"cache", "teacher", "members", "assistants", "students"})
 _MOST_NAMED = 5
 
 
@@ -38,6 +38,14 @@ class Workspace:
     def teacher(self) -> Path:
         """Checkpoints of a teacher that the recipe trains."""
         return self.root / "teacher"
+
+    def member(self, place: int) -> Path:
+        """Checkpoints of an ensemble's member that the recipe trains, counted from 1."""
+        return self.root / "members" / str(place)
+
+    def assistant(self, place: int) -> Path:
+        """Checkpoints of a teaching assistant, counted from 1."""
+        return self.root / "assistants" / str(place)
 
     def student(self, curriculum: str, seed: int) -> Path:
         """Folder of one student."""

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, task_of
-from hf_distill.pipeline.checks import check_keys, planned_steps
+from hf_distill.pipeline.checks import check_keys
+from hf_distill.pipeline.plan_check import planned_steps
 from hf_distill.pipeline.student import student_trainer
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.planning.caching import CacheSize, cache_sizes
@@ -23,7 +24,7 @@ from hf_distill.planning.cell_plan import CellPlan, cell_plan
 from hf_distill.planning.memory import BatchShape, MemoryLine, dense_head_bytes, step_memory
 from hf_distill.planning.model_size import ModelSize, model_size
 from hf_distill.planning.probe import PROBED, Probe, batch_shape, probe_steps
-from hf_distill.planning.stand_in import StandIn, stand_in_teacher
+from hf_distill.planning.stand_in import StandIn, refuse_several_teachers, stand_in_teacher
 from hf_distill.recipe import Recipe
 from hf_distill.tasks import Task
 from hf_distill.teachers import LiveTeacher
@@ -89,6 +90,7 @@ def plan_recipe(recipe: Recipe, *, probe: bool = True) -> RunPlan:
         ValueError: The recipe cannot be run at all.
     """
     check_keys(recipe)
+    refuse_several_teachers(recipe)
     task, cells = task_of(recipe), cells_of(recipe)
     with tempfile.TemporaryDirectory() as scratch:
         workspace = Workspace(Path(scratch))

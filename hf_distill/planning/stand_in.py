@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from hf_distill.compatibility import auto_class_of
-from hf_distill.pipeline.checks import promised_revisions
+from hf_distill.pipeline.stand_ins import promised_revisions
 from hf_distill.pipeline.teacher import teacher_trainer
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
@@ -16,6 +16,7 @@ from hf_distill.signals import Head
 from hf_distill.tasks import Task, TaskData
 from hf_distill.teachers.listing import list_revisions
 from hf_distill.teachers.revisions import Revision, resolve_revisions
+from hf_distill.teaching import kind_of, students_learn_from
 
 
 class StandIn(NamedTuple):
@@ -59,6 +60,19 @@ def stand_in_teacher(recipe: Recipe, task: Task, data: TaskData, workspace: Work
     listed = list_revisions(revisions, allow_pickled_weights=recipe.teacher.allow_pickled_weights)
     model = _random_model(_config_of(revisions[-1], recipe), recipe, head=task.head, device=device)
     return StandIn(model, revisions, sum(one.size for one in listed if one.cached != "yes"))
+
+
+def refuse_several_teachers(recipe: Recipe) -> None:
+    """Refuse a recipe whose students hear something else than one teacher's own revisions.
+
+    Raises:
+        ValueError: It has an ensemble, assistants, a pruned mix or a self-teacher.
+    """
+    if recipe.teacher is not None and kind_of(recipe.teacher) != "teacher":
+        raise ValueError(
+            f"a plan knows what one teacher needs, and the students of this recipe learn from "
+            f"{students_learn_from(recipe.teacher)}; `hf-distill run --check` builds all of it"
+        )
 
 
 def _config_of(revision: Revision, recipe: Recipe) -> PreTrainedConfig:

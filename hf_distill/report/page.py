@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from hf_distill.report.curves import learning_curves_info, plot_learning_curves,
 from hf_distill.report.loss_parts import loss_parts_info, plot_loss_parts
 from hf_distill.report.tables import cells, headers, headline, summary_markdown, summary_table, to_csv
 from hf_distill.report.teacher_curve import plot_teacher_curve, teacher_curve_info
+from hf_distill.report.who_taught import indented, model_cells, model_headers, models_info, with_members
 from hf_distill.run_record import RunRecord
 from hf_distill.strict_dataclass import from_mapping
 
@@ -98,6 +100,9 @@ def render(record: RunRecord, *, pictures: dict[str, Path], title: str) -> str:
         formulas=_formulas(record),
         costs=[row for row in costs_info(record) if any(value is not None for value in row[2:])],
         revisions=_revisions(record),
+        model_heads=model_headers(record),
+        models=[model_cells(row) for row in models_info(record)],
+        taught_by=str(record.teacher.get("source") or ""),
         recipe=yaml.safe_dump(record.recipe, sort_keys=False, allow_unicode=True),
         command=wording.command_line(record.command),
     )
@@ -134,6 +139,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("Preprocessing", str(description.get("preprocessing") or "")),
         ("Teacher", _model(str(teacher.get("source") or ""), teacher.get("parameters"))),
         ("Student", _model(wording.model_name(student), student.get("parameters"))),
+        ("Adapter", _adapter(student)),
         ("Students trained", f"{len(record.runs)} ({_plural('seed', seeds)})"),
         ("Started", _moment(record.started)),
         ("Time", _duration(record)),
@@ -144,6 +150,14 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
 def _model(name: str, parameters: float | None) -> str:
     sized = "" if parameters is None else f"{wording.count(parameters)} parameters"
     return " · ".join(filter(None, [name, sized]))
+
+
+def _adapter(student: Mapping[str, Any]) -> str:
+    lora = student.get("lora")
+    if not lora:
+        return ""
+    settings = ", ".join(f"{wording.words(key)} {value}" for key, value in lora.items())
+    return f"LoRA ({settings}) · {wording.count(student.get('trained_parameters'))} parameters trained, then merged"
 
 
 def _plural(word: str, values: Sequence[int]) -> str:
@@ -208,6 +222,8 @@ def _range(steps: Sequence[int | None]) -> str:
 
 def _revisions(record: RunRecord) -> list[dict[str, Any]]:
     taught = {stage.revision for run in record.runs for stage in run.stages}
+    listed = [one for revision in record.revisions() for one in with_members(revision)]
     return [
-        {**revision, "taught": revision.get("name") in taught} for revision in record.teacher.get("revisions") or []
+        {**asdict(one), "name": indented(one.name, depth), "taught": not depth and one.name in taught}
+        for depth, one in listed
     ]

@@ -29,6 +29,8 @@ class AdapterOffTeacher(TeacherSource):
     must not be trained themselves (`bias: none`, no full fine-tuning beside the adapter): the teacher would move.
     """
 
+    kind = "adapter_off"
+
     # Not "teacher.embeddings": called by itself, `model` is the student.
     provides = frozenset({"teacher.logits", "teacher.hidden_states", "teacher.attentions", "teacher.live"})
 

@@ -32,6 +32,7 @@ class TeacherSource(ABC):
     current), `at(progress)`, `row_logits(inputs, rows)` and, once the student has moved, `student_stepped`.
 
     Attributes:
+        kind: What it is, under one word, for records.
         provides: What objectives may ask of this source, "teacher.logits", ...; and views: "teacher.live", that it
             runs on inputs which no data set holds, and "teacher.embeddings", that `model` is all that runs.
         revisions: First to final.
@@ -39,6 +40,8 @@ class TeacherSource(ABC):
         calibration_examples: Training examples to `calibrate` on before the first step; 0 where there is no need.
         state: What of the source each checkpoint must keep; None where a teacher never changes by itself.
     """
+
+    kind: str = "teacher"
 
     provides: frozenset[str] = frozenset(
         {"teacher.logits", "teacher.hidden_states", "teacher.attentions", "teacher.live", "teacher.embeddings"}

@@ -46,6 +46,8 @@ class EmaTeacher(TeacherSource):
         ValueError: A decay out of range.
     """
 
+    kind = "ema"
+
     def __init__(self, decay: float = 0.999, *, warmup: bool = True) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"decay: expected a number from 0 to below 1, got {decay:g}")

@@ -35,6 +35,8 @@ class EnsembleTeacher(ComposedTeacher):
         >>> teacher = EnsembleTeacher(["org/teacher-a", "org/teacher-b"], weights=[2, 1])  # doctest: +SKIP
     """
 
+    kind = "ensemble"
+
     def __init__(
         self,
         members: Sequence[TeacherLike],

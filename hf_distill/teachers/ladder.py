@@ -42,6 +42,8 @@ class LadderTeacher(ComposedTeacher):
         ValueError: No rungs, or a router that opens more than there are.
     """
 
+    kind = "ladder"
+
     def __init__(self, rungs: Sequence[TeacherLike], *, router: DifficultyRouter | None = None) -> None:
         router = router if router is not None else DifficultyRouter()
         rule = {"difficulty": router.difficulty, "examples": router.examples, "open": router.open}

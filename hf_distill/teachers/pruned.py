@@ -39,6 +39,8 @@ class PrunedMixTeacher(ComposedTeacher):
         ValueError: A rate or weight out of range.
     """
 
+    kind = "pruned_mix"
+
     def __init__(self, teacher: TeacherLike, *, rate: float = 0.1, weight: float = 0.7) -> None:
         if not 0 <= rate < 1:
             raise ValueError(f"rate: expected a share of the weights from 0 to below 1, got {rate:g}")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from sample_records import sample_record
+from teaching_recipes import teaching_recipe
 from tiny_recipes import parity_recipe
 
 from hf_distill.cli import describe
@@ -124,3 +125,16 @@ def test_a_long_line_stays_in_one_piece(lines):
     path = "/".join(["folder"] * 60)
     describe.show_line(f"picture: {path} [bold]")
     assert lines() == [f"picture: {path} [bold]"]
+
+
+def test_a_check_shows_who_teaches_whom(lines, tmp_path):
+    describe.check_recipe(teaching_recipe(tmp_path / "run", "takd"))
+    shown = lines()
+    assert shown[:5] == [
+        "who model learns from",
+        "teacher parity_mlp (width 64) labels",
+        "assistant 1 parity_mlp (width 48) the teacher, by one_shot",
+        "assistant 2 parity_mlp (width 40) assistant 1, by one_shot",
+        "students assistant 2",
+    ]
+    assert shown[-1].startswith("The recipe is sound: 1 student would be trained")

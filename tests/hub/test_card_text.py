@@ -6,8 +6,9 @@ import ast
 import dataclasses
 
 import pytest
-from sample_records import COMMITS, labels_only_record, sample_record
+from sample_records import COMMITS, labels_only_record, sample_record, taught_record
 
+from hf_distill.hub.card_data import base_models
 from hf_distill.hub.card_text import fenced, student_card_text
 
 
@@ -135,3 +136,23 @@ def test_an_architecture_of_our_own_says_that_hf_distill_is_needed():
 
 def test_a_record_without_a_command_has_no_command_block():
     assert text_of(sample_record(command=[]))["command_block"] == ""
+
+
+def test_members_are_listed_below_what_is_made_of_them_with_their_pins():
+    record = taught_record()
+    text = text_of(record)
+    table = text["revisions_table"]
+    assert f"| ladder | ladder of 2, by loss | – | sha256:{'c' * 64} |" in table
+    assert f"| · main | org/assistant | – | {'b' * 40} |" in table
+    assert f"| · checkpoint-60 | local folder | 60 | sha256:{'a' * 64} |" in table
+    assert "a ladder of 2 teachers, one of which answered each example" in text["summary"]
+    assert "| teacher | resnet (depths [2, 2]) | labels | 90,000 | 0.9800 |" in text["models_table"]
+    assert "| training the teachers | 12.5 s |" in text["cost_table"]
+    assert base_models(record, record.runs[0]) == ["org/assistant"]
+
+
+def test_a_student_that_was_an_adapter_is_said_to_be_merged():
+    record = sample_record()
+    assert "adapter" not in text_of(record)["summary"]
+    record.student["lora"] = {"r": 4}
+    assert "trained with hf_distill as a LoRA adapter, merged into its base" in text_of(record)["summary"]

@@ -4,15 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import distill_config, distill_trainer, examples
 from tiny_recipes import SGD, parity_mapping
 
 from hf_distill.pipeline.cells import Cell, cells_of, task_of
 from hf_distill.pipeline.checks import (
     check_before_training,
     check_plans,
-    planned_steps,
-    promised_revisions,
     refuse_pushes_over_one_another,
 )
 from hf_distill.pipeline.teacher import open_teacher, train_teacher
@@ -130,33 +127,6 @@ def test_auto_without_a_transition_says_why(tmp_path, finished):
             chosen=None,
             problem="it never learnt",
         )
-
-
-def test_promised_revisions_are_those_the_trainer_writes(tmp_path):
-    def promised(**settings: Any) -> list[str]:
-        return [revision.name for revision in promised_revisions(distill_config(tmp_path, **settings))]
-
-    steps = {"save_strategy": "steps", "max_steps": 50}
-    assert promised(**steps, save_steps=20) == ["checkpoint-20", "checkpoint-40", "checkpoint-50"]
-    assert promised(**steps, save_steps=25) == ["checkpoint-25", "checkpoint-50"]
-    assert promised(**steps, save_steps=0.5) == []
-    assert promised(save_strategy="epoch", max_steps=50) == []
-    assert promised(save_strategy="steps", save_steps=20, max_steps=-1) == []
-
-
-@pytest.mark.parametrize(("batch", "accumulation", "epochs", "steps"), [(4, 1, 3, 6), (3, 2, 2.5, 5), (8, 1, 1, 1)])
-def test_planned_steps_are_those_that_training_takes(tmp_path, batch, accumulation, epochs, steps):
-    settings = {
-        "per_device_train_batch_size": batch,
-        "gradient_accumulation_steps": accumulation,
-        "num_train_epochs": epochs,
-        "max_steps": -1,
-    }
-    trainer = distill_trainer(tmp_path, train_dataset=examples("classification", count=8), **settings)
-    assert planned_steps(trainer) == steps
-    trainer.train()
-    assert trainer.state.global_step == steps
-    assert planned_steps(distill_trainer(tmp_path, max_steps=4)) == 4
 
 
 def test_students_that_would_be_pushed_over_one_another_are_refused(tmp_path):

@@ -9,18 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_recipes import SGD, parity_mapping
-from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers import TrainerCallback
 
 from hf_distill.pipeline.cells import build_trainer, cells_of, task_of
 from hf_distill.pipeline.checks import check_before_training
-from hf_distill.pipeline.teacher import (
-    StopAtLevel,
-    final_metrics,
-    open_teacher,
-    scores_of,
-    teacher_trainer,
-    train_teacher,
-)
+from hf_distill.pipeline.teacher import open_teacher, scores_of, teacher_trainer, train_teacher
+from hf_distill.pipeline.trained_teacher import final_metrics
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
 
@@ -105,22 +99,6 @@ def test_training_ends_with_a_checkpoint_at_the_level(tmp_path):
     assert last < 60
     assert accuracy[last] >= 0.9
     assert all(value < 0.9 for step, value in accuracy.items() if step < last)
-
-
-@pytest.mark.parametrize(("greater", "value", "stops"), [(True, 0.95, True), (True, 0.85, False), (False, 0.85, True)])
-def test_stopping_knows_which_way_is_better(greater, value, stops):
-    control = TrainerControl()
-    callback = StopAtLevel("score", 0.9, greater_is_better=greater)
-    callback.on_evaluate(None, TrainerState(), control, metrics={"eval_score": value})
-    assert control.should_training_stop is stops
-    assert control.should_save is stops
-
-
-def test_stopping_by_a_metric_that_is_not_there_lists_those_that_are():
-    with pytest.raises(ValueError, match=r"stop_at\.metric: no held-out metric 'acc'.*eval_accuracy"):
-        StopAtLevel("acc", 0.9, greater_is_better=True).on_evaluate(
-            None, TrainerState(), TrainerControl(), metrics={"eval_accuracy": 1.0}
-        )
 
 
 # ---- its metrics ----

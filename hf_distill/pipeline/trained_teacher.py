@@ -1,0 +1,166 @@
+"""Models that a recipe trains so that others learn from them: its teacher, members of an ensemble, assistants."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+
+from hf_distill.atomic import atomic_write_json
+from hf_distill.pipeline.training_arguments import training_arguments
+from hf_distill.switching import TIMINGS, held_out_points
+from hf_distill.tasks import Task, TaskData
+from hf_distill.teacher_spec import TeacherTraining
+from hf_distill.teachers import TeacherSource
+from hf_distill.teachers.checkpoint_files import find_last_whole_checkpoint
+from hf_distill.trainer import ProgressiveDistillTrainer
+
+logger = logging.getLogger(__name__)
+
+KEEP_ALL: dict[str, Any] = {"save_strategy": "steps", "save_total_limit": None}
+RESULT_FILE = "finished.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedTeacher:
+    """A model to be trained, all of its checkpoints kept.
+
+    Attributes:
+        name: For people: "teacher", "member 2", "assistant 1".
+        training: How it is trained.
+        folder: Where its checkpoints lie.
+        path: Of its block in the recipe.
+        curriculum: What it learns from.
+    """
+
+    name: str
+    training: TeacherTraining
+    folder: Path
+    path: str
+    curriculum: dict[str, Any] = field(default_factory=lambda: {"name": "labels"})
+
+    def trainer(
+        self, task: Task, data: TaskData, *, teacher: TeacherSource | None = None
+    ) -> ProgressiveDistillTrainer:
+        """Build its trainer.
+
+        Raises:
+            ValueError: Model, data, teacher, curriculum or arguments do not fit.
+        """
+        spec = self.training
+        arguments = training_arguments(
+            {**KEEP_ALL, **spec.training},
+            output_dir=self.folder,
+            curriculum=self.curriculum,
+            seed=spec.seed,
+            path=f"{self.path}.training",
+        )
+        set_seed(spec.seed)
+        callbacks = []
+        if spec.stop_at is not None:
+            stop = spec.stop_at
+            callbacks.append(StopAtLevel(stop.metric, stop.level, greater_is_better=task.greater_is_better))
+        return ProgressiveDistillTrainer(
+            model=task.build_model(spec.model, data),
+            teacher=teacher if self.curriculum["name"] != "labels" else None,
+            args=arguments,
+            **data.for_trainer(),
+            callbacks=callbacks,
+        )
+
+    def train(
+        self, task: Task, *, cache_dir: Path, teacher: TeacherSource | None = None, chosen: str | None = None
+    ) -> dict[str, Any]:
+        """Train it, or continue, or find it finished; return final metrics, seconds and, if taught, by what.
+
+        Args:
+            task: Its task.
+            cache_dir: Of the task's data.
+            teacher: Who teaches it; None where it learns from labels.
+            chosen: The teacher's revision that `auto` stands for.
+
+        Raises:
+            ValueError: Model, data or arguments do not fit, or it is there and learned from another teacher.
+        """
+        taught_by = [entry["commit"] for entry in teacher.manifest()] if teacher is not None else []
+        kept = self.finished(taught_by)
+        if kept is not None:
+            return kept
+        data = task.prepare(seed=self.training.seed, cache_dir=cache_dir)
+        trainer = self.trainer(task, data, teacher=teacher)
+        if trainer.distillation.curriculum.needs_scores:
+            trainer.distillation.chosen_revision = chosen
+        resumable = not trainer.args.save_only_model
+        checkpoint = find_last_whole_checkpoint(self.folder) if resumable and self.folder.exists() else None
+        logger.info("Training the %s%s", self.name, f" from {checkpoint.name}" if checkpoint else "")
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        result: dict[str, Any] = {"final_metrics": final_metrics(trainer), "seconds": trainer.training_seconds}
+        if trainer.teacher is not None:
+            assert trainer.distillation.plan is not None
+            terms = trainer.distillation.plan.stages[-1].terms
+            result |= {"loss": " + ".join(term.formula() for term in terms), "taught_by": taught_by}
+        if trainer.is_world_process_zero():
+            atomic_write_json(self.folder / RESULT_FILE, result)
+        trainer.accelerator.wait_for_everyone()
+        return result
+
+    def finished(self, taught_by: list[str]) -> dict[str, Any] | None:
+        """Return what `train` returned when it ended, or None.
+
+        Args:
+            taught_by: The commits of its teacher's revisions.
+
+        Raises:
+            ValueError: It learned from others.
+        """
+        file = self.folder / RESULT_FILE
+        if not file.exists():
+            return None
+        result: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        before = result.get("taught_by", taught_by)
+        if before != taught_by:
+            raise ValueError(
+                f"the {self.name} in {self.folder} learned from another teacher: it had {', '.join(before)}, now it "
+                f"would have {', '.join(taught_by)}. Bring the old one back, or choose another folder with --set "
+                "output_dir=..."
+            )
+        return dict(result)
+
+
+class StopAtLevel(TrainerCallback):
+    """Stops training, with a checkpoint, once a held-out metric has reached a level."""
+
+    def __init__(self, metric: str, level: float, *, greater_is_better: bool) -> None:
+        self.metric = metric
+        self.level = level
+        self.sign = 1.0 if greater_is_better else -1.0
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Ask for a last checkpoint and the end."""
+        found = (metrics or {}).get(f"eval_{self.metric}")
+        if found is None:
+            raise ValueError(f"stop_at.metric: no held-out metric {self.metric!r}; there are {sorted(metrics or {})}")
+        if self.sign * found >= self.sign * self.level:
+            control.should_save = True
+            control.should_training_stop = True
+
+
+def final_metrics(trainer: ProgressiveDistillTrainer) -> dict[str, float]:
+    """Return the held-out metrics at the end of training, without prefix and timings; evaluates only if need be."""
+    points = held_out_points(trainer.state.log_history)
+    if not points or points[-1]["step"] != trainer.state.global_step or trainer.args.load_best_model_at_end:
+        trainer.evaluate()
+        points = held_out_points(trainer.state.log_history)
+    return {key: value for key, value in points[-1].items() if key != "step" and not key.endswith(TIMINGS)}
