@@ -270,8 +270,8 @@ def test_a_run_that_goes_on_from_a_checkpoint_draws_other_views(tmp_path):
 
 @pytest.mark.multiprocess
 @pytest.mark.slow
-def test_two_ranks_make_another_update_with_a_view(tmp_path):
-    first, second = found_by_two_ranks("view_runs.py", tmp_path)
+def test_two_ranks_make_another_update_with_a_view(tmp_path, tmp_path_factory):
+    first, second = found_by_two_ranks("view_runs.py", tmp_path_factory)
     single = updates(tmp_path / "single", 8, 1)
     assert set(first) == {*single, "world"}
     for case, update in single.items():
