@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from teaching_recipes import SHORT, TEACHERS, teaching_recipe
 from tiny_recipes import SGD, parity_recipe
 
 from hf_distill.pipeline.run import run_recipe
@@ -59,3 +61,21 @@ def adam_recipe(folder: Path) -> Recipe:
 def run_until_batch(folder: Path, batch: int) -> None:
     CountedParity.kill_at = batch
     run_recipe(adam_recipe(folder))
+
+
+def counted_teaching(folder: Path, kind: str) -> Recipe:
+    """Return a tiny recipe of a way of teaching, in which everything that is trained has an optimizer with state."""
+    adam = {"optim": "adamw_torch", "learning_rate": 5e-3, "lr_scheduler_type": "cosine"}
+    teacher = json.loads(json.dumps(TEACHERS[kind]))
+    members = teacher.get("ensemble", {}).get("members", [teacher])
+    trainings = [one["train"] for one in members if "train" in one] + teacher.get("assistants", [])
+    for one in trainings:
+        one["training"] |= adam
+    task = {"name": "counted_parity", "d": 10, "k": 2, "validation_examples": 250, "train_examples": 1000}
+    training = {**SHORT, **adam, "save_steps": 6}
+    return teaching_recipe(folder, kind, teacher=teacher, task=task, training=training)
+
+
+def teach_until_batch(folder: Path, kind: str, batch: int) -> None:
+    CountedParity.kill_at = batch
+    run_recipe(counted_teaching(folder, kind))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+from killed_pipeline import CountedParity, counted_teaching, teach_until_batch
+from launching import run_until_killed
 from safetensors.torch import load_file
 from teaching_recipes import SHORT, TEACHERS, assistant, mlp, teaching_recipe, trained
 from transformers import AutoModelForSequenceClassification
@@ -206,6 +209,24 @@ def test_students_may_learn_from_an_assistants_revisions(tmp_path):
     curriculum = {"name": "two_shot", "revision": 12, "steps": 12}
     record = run_recipe(teaching_recipe(tmp_path, "takd", curriculum=curriculum))
     assert [stage.revision for stage in record.runs[0].stages] == ["checkpoint-12", "checkpoint-24"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TEACHERS)
+def test_a_run_killed_at_any_point_ends_as_the_undisturbed_one(tmp_path, kind):
+    CountedParity.kill_at, CountedParity.batches = None, 0
+    whole = run_recipe(counted_teaching(tmp_path / "whole", kind))
+    batches = CountedParity.batches
+    shares = sorted(random.SystemRandom().uniform(0.05, 0.95) for _ in range(2))
+    for share in (shares[0], shares[1] - shares[0]):
+        run_until_killed(teach_until_batch, tmp_path / "cut", kind, max(int(share * 0.9 * batches), 1))
+    resumed = run_recipe(counted_teaching(tmp_path / "cut", kind))
+    assert [run.history for run in resumed.runs] == [run.history for run in whole.runs], shares
+    pins = [[entry["commit"] for entry in record.teacher["revisions"]] for record in (resumed, whole)]
+    assert pins[0] == pins[1], shares
+    for run in whole.runs:
+        ours, theirs = (load_file(tmp_path / root / run.folder / "model.safetensors") for root in ("cut", "whole"))
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs), shares
 
 
 # ---- the check before any training ----
