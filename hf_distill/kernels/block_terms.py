@@ -44,6 +44,8 @@ class BlockTerms:
         open_terms = not all(term.closed for term in terms)
         self._keep_student = keep_student or open_terms or len(set(self._students)) > 1
         self._keep_teacher = open_terms or len(set(self._teachers) - {None}) > 1
+        # One closed form: its logits, its softmax and its gradient take turns in the same memory.
+        self._alone = len(terms) == 1 and not self._keep_student
         self.unit = max((term.weight for term in terms), key=abs) or 1.0
 
     def compute(
@@ -61,7 +63,9 @@ class BlockTerms:
 
         Shapes: `student_rV` (r, own), `teacher_rW` (r, shared), `labels_r` (r,), `values_Kr` (K, r); returns (r, own).
         """
-        softmaxes = _Softmaxes(student_rV, teacher_rW, scratch, keep_teacher=self._keep_teacher)
+        softmaxes = _Softmaxes(
+            student_rV, teacher_rW, scratch, keep_student=not self._alone, keep_teacher=self._keep_teacher
+        )
         total_rV = scratch.take(*student_rV.shape) if self._keep_student else student_rV
         for index, term in enumerate(self._terms):
             if term.closed:
@@ -91,9 +95,8 @@ class BlockTerms:
         # The first gradient is written where the sum goes, if it is as wide.
         direct = index == 0 and student.width == total_rV.shape[1]
         out = total_rV if direct else scratch.take(*q.log_rV.shape)
-        form = CLOSED_FORMS[type(term.objective)](
-            term.objective, Block(p, q, labels_r, work_p, work_q, out, self._gradient)
-        )
+        block = Block(p, q, labels_r, work_p, work_q, scratch.take(*q.log_rV.shape), out, self._gradient)
+        form = CLOSED_FORMS[type(term.objective)](term.objective, block)
         torch.mul(form.values_r, term.value_factor, out=values_r)
         if self._gradient:
             factor = form.factor * term.gradient_factor * term.weight / self.unit
@@ -124,10 +127,19 @@ class BlockTerms:
 class _Softmaxes:
     """The distributions of one block, each computed when a term first reads it."""
 
-    def __init__(self, student_rV: Tensor, teacher_rW: Tensor | None, scratch: Scratch, *, keep_teacher: bool) -> None:
+    def __init__(
+        self,
+        student_rV: Tensor,
+        teacher_rW: Tensor | None,
+        scratch: Scratch,
+        *,
+        keep_student: bool,
+        keep_teacher: bool,
+    ) -> None:
         self._student_rV = student_rV
         self._teacher_rW = teacher_rW
         self._scratch = scratch
+        self._keep_student = keep_student
         self._keep_teacher = keep_teacher
         self._students: dict[View, Distribution] = {}
         self._teachers: dict[View, Distribution] = {}
@@ -135,7 +147,8 @@ class _Softmaxes:
     def student(self, view: View) -> Distribution:
         if view not in self._students:
             logits_rW = self._student_rV[:, : view.width]
-            self._students[view] = self._distribution(logits_rW, view.temperature, self._take(logits_rW))
+            prob_rW = self._take(logits_rW) if self._keep_student else logits_rW
+            self._students[view] = self._distribution(logits_rW, view.temperature, prob_rW)
         return self._students[view]
 
     def teacher(self, view: View) -> Distribution:

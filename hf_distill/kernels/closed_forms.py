@@ -43,7 +43,8 @@ class Block(NamedTuple):
         labels_r: The labels, where there are any.
         work_p: Scratch memory; it may be `p.log_rV` itself, so write it last or read `p.log_rV` in the same operation.
         work_q: The same for `q.log_rV`.
-        out: Where the gradient goes, and scratch memory until then; never that of another field.
+        work: Scratch memory of its own.
+        out: Where the gradient goes; it may be `q.prob_rV`, so write it last.
         gradient: Whether the gradient is wanted.
     """
 
@@ -52,6 +53,7 @@ class Block(NamedTuple):
     labels_r: Tensor | None
     work_p: Tensor | None
     work_q: Tensor
+    work: Tensor
     out: Tensor
     gradient: bool
 
@@ -65,8 +67,8 @@ class Form(NamedTuple):
 
 def forward_kl(objective: Objective, block: Block) -> Form:
     """KL(p ‖ q); gradient q − p."""
-    p, q, work = _teacher(block)
-    values_r = torch.sub(p.log_rV, q.log_rV, out=work).mul_(p.prob_rV).sum(-1)
+    p, q, work_p = _teacher(block)
+    values_r = torch.sub(p.log_rV, q.log_rV, out=work_p).mul_(p.prob_rV).sum(-1)
     if block.gradient:
         torch.sub(q.prob_rV, p.prob_rV, out=block.out)
     return Form(values_r)
@@ -81,13 +83,14 @@ def reverse_kl(objective: Objective, block: Block) -> Form:
 
 def symmetric_kl(objective: Objective, block: Block) -> Form:
     """Σ (q − p)(log q − log p); gradient q − p + that of the reverse half."""
-    p, q, work = _teacher(block)
+    p, q, work_p = _teacher(block)
     u = torch.sub(q.log_rV, p.log_rV, out=block.work_q)
-    gap = torch.sub(q.prob_rV, p.prob_rV, out=block.out)
-    values_r = torch.mul(gap, u, out=work).sum(-1)
+    gap = torch.sub(q.prob_rV, p.prob_rV, out=block.work)
+    values_r = torch.mul(gap, u, out=work_p).sum(-1)
     if block.gradient:
         product = u.mul_(q.prob_rV)
-        gap.add_(product).addcmul_(q.prob_rV, product.sum(-1, keepdim=True), value=-1.0)
+        gap.add_(product)
+        torch.addcmul(gap, q.prob_rV, product.sum(-1, keepdim=True), value=-1.0, out=block.out)
     return Form(values_r)
 
 
@@ -96,9 +99,9 @@ def generalized_jsd(objective: GeneralizedJSD, block: Block) -> Form:
     beta = objective.beta
     if beta in (0.0, 1.0):
         return reverse_kl(objective, block) if beta else forward_kl(objective, block)
-    p, q, work = _teacher(block)
-    log_m = _mixture(p, q, beta, block.out).log_()
-    teacher_r = torch.sub(p.log_rV, log_m, out=work).mul_(p.prob_rV).sum(-1)
+    p, q, work_p = _teacher(block)
+    log_m = _mixture(p, q, beta, block.work).log_()
+    teacher_r = torch.sub(p.log_rV, log_m, out=work_p).mul_(p.prob_rV).sum(-1)
     u = torch.sub(q.log_rV, log_m, out=block.work_q)
     return Form(_through_softmax(u, q, block) * (1.0 - beta) + teacher_r * beta, 1.0 - beta)
 
@@ -108,10 +111,10 @@ def skew_kl(objective: SkewKL, block: Block) -> Form:
     alpha = objective.alpha
     if alpha == 0.0:
         return forward_kl(objective, block)
-    p, q, work = _teacher(block)
+    p, q, work_p = _teacher(block)
     m = _mixture(p, q, alpha, block.work_q)
-    log_m = torch.log(m, out=block.out)
-    values_r = torch.sub(p.log_rV, log_m, out=work).mul_(p.prob_rV).sum(-1)
+    log_m = torch.log(m, out=block.work)
+    values_r = torch.sub(p.log_rV, log_m, out=work_p).mul_(p.prob_rV).sum(-1)
     if block.gradient:
         _through_softmax(torch.div(p.prob_rV, m, out=m), q, block)
     return Form(values_r, alpha - 1.0)
@@ -122,12 +125,12 @@ def skew_reverse_kl(objective: SkewReverseKL, block: Block) -> Form:
     alpha = objective.alpha
     if alpha == 0.0:
         return reverse_kl(objective, block)
-    p, q, work = _teacher(block)
-    m = _mixture(p, q, 1.0 - alpha, work)
-    u = torch.sub(q.log_rV, torch.log(m, out=block.out), out=block.work_q)
+    p, q, work_p = _teacher(block)
+    m = _mixture(p, q, 1.0 - alpha, work_p)
+    u = torch.sub(q.log_rV, torch.log(m, out=block.work), out=block.work_q)
     if objective.detach_mixture:
         return Form(_through_softmax(u, q, block))
-    values_r = torch.mul(u, q.prob_rV, out=block.out).sum(-1)
+    values_r = torch.mul(u, q.prob_rV, out=block.work).sum(-1)
     if block.gradient:
         u.sub_(torch.div(q.prob_rV, m, out=m), alpha=alpha)
         _through_softmax(u, q, block)

@@ -94,10 +94,14 @@ class HeadGradients:
         dtype = at_least_float32(projection.dtype)
         like = head.hidden_RH.detach()
         self.hidden_RH = like.new_empty(like.shape, dtype=dtype) if needed[0] else None
-        self.weight_VH = like.new_zeros(head.weight_VH.shape, dtype=dtype) if needed[1] else None
+        self.weight_VH = like.new_empty(head.weight_VH.shape, dtype=dtype) if needed[1] else None
         self.bias_V = like.new_zeros(head.width, dtype=dtype) if needed[2] else None
         self.boost = HALF_BOOST if projection.dtype == torch.float16 else 1.0
         self._hidden_RH = projection.hidden_RH
+        if self.weight_VH is not None:
+            # The first product writes, the others add; where none writes, zeros are wanted.
+            written = len(projection.weight_WH) if head.rows and dtype == projection.dtype else 0
+            self.weight_VH[written:].zero_()
         if row_scale_R is not None and needed[1]:
             self._hidden_RH = (projection.hidden_RH * row_scale_R[:, None]).to(projection.dtype)
 
@@ -124,7 +128,7 @@ class HeadGradients:
         width, hidden_rH = gradient_rW.shape[1], self._hidden_RH[start:stop]
         sum_WH = self.weight_VH[:width]
         if sum_WH.dtype == gradient_rW.dtype:
-            sum_WH.addmm_(gradient_rW.t(), hidden_rH)
+            sum_WH.addmm_(gradient_rW.t(), hidden_rH, beta=1.0 if start else 0.0)
             return
         ids = max(1, CHUNK_BYTES // (hidden_rH.shape[1] * gradient_rW.element_size()))
         for first in range(0, width, ids):
