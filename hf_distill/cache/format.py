@@ -76,7 +76,7 @@ class Manifest:
         complete: Whether all examples are there that were to be written.
         files: All files but this one.
         data: Fingerprint of the data and settings of the task, for messages.
-        walks: Fingerprints of the student runs whose examples are all here.
+        walks: Fingerprints of the student runs whose examples are all here, and how often each asks.
         teacher: What was found about the teacher while it was at hand: parameters, held-out scores.
         recipe: Whose targets they are, where there is a recipe.
         schema: Of this file.
@@ -87,7 +87,7 @@ class Manifest:
     complete: bool = False
     files: list[StoredFile] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
-    walks: list[str] = field(default_factory=list)
+    walks: dict[str, int] = field(default_factory=dict)
     teacher: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] | None = None
     schema: int = SCHEMA

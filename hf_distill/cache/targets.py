@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,9 @@ from hf_distill.cache.writer import CacheWriter
 from hf_distill.compatibility import PROBE
 from hf_distill.signals import TOKEN_HEADS
 from hf_distill.teachers.base import TeacherSource
+from hf_distill.teachers.cached import CachedTeacher
+
+_OF_THE_STUDENT = ("ema", "adapter_off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +66,8 @@ def cache_targets(
 ) -> Caching:
     """Write what the trainings of `walks` will ask their teacher, each example for the revision of its own stage.
 
-    Call it in every process. What a folder holds already is kept; a second call with the same arguments writes
-    nothing.
+    Call it in every process. What a folder holds already is kept, and walks that a finished cache names are not
+    walked again: a second call with the same arguments writes nothing.
 
     Args:
         folder: The cache.
@@ -80,8 +82,8 @@ def cache_targets(
     """
     started, about = time.perf_counter(), about or About()
     writer: CacheWriter | None = None
-    done: list[str] = []
-    visited: Counter[int] = Counter()
+    done: dict[str, int] = {}
+    visited = 0
     for walk in walks:
         teacher = taught_by(walk)
         check_plan_cacheable(walk.plan(), codec=CODECS.build(codec, path="codec"))
@@ -92,15 +94,22 @@ def cache_targets(
             keep_teacher_files(writer.folder / TEACHER, teacher)
         elif settings != writer.manifest.settings:
             raise ValueError(f"one cache cannot hold targets of two kinds: {settings} and {writer.manifest.settings}")
-        filling = Filling(writer, teacher, head=walk.distillation.head)
-        walk.walk(filling)
-        visited += filling.visited
-        done += [walk.fingerprint] if walk.fingerprint is not None else []
+        asked = writer.walks.get(walk.fingerprint or "")
+        if asked is None:
+            filling = Filling(writer, teacher, head=walk.distillation.head)
+            walk.walk(filling)
+            asked = _over_processes(filling.visited.total())
+        visited += asked
+        done |= {walk.fingerprint: asked} if walk.fingerprint is not None else {}
     if writer is None:
         raise ValueError("no training with a teacher was given, so that there is nothing to cache")
     manifest = writer.finish(walks=done, data=about.data, teacher=about.teacher, recipe=about.recipe)
-    forwarded, asked = _over_processes(writer.forwarded, visited.total())
-    return Caching(manifest=manifest, forwarded=forwarded, visited=asked, seconds=time.perf_counter() - started)
+    return Caching(
+        manifest=manifest,
+        forwarded=_over_processes(writer.forwarded),
+        visited=visited,
+        seconds=time.perf_counter() - started,
+    )
 
 
 def taught_by(walk: TargetWalk) -> TeacherSource:
@@ -112,11 +121,13 @@ def taught_by(walk: TargetWalk) -> TeacherSource:
     teacher = walk.distillation.teacher
     if teacher is None:
         raise ValueError("this training learns from labels only: there is no teacher whose targets could be cached")
-    if teacher.state is not None or "teacher.logits" not in teacher.provides:
+    if teacher.state is not None or teacher.calibration_examples or teacher.kind in _OF_THE_STUDENT:
         raise ValueError(
-            f"{type(teacher).__name__} changes while the student learns, so its targets cannot be known beforehand; "
-            "let it run live"
+            f"what {type(teacher).__name__} says depends on the student or on the step, so its targets are not known "
+            "beforehand and cannot be cached; let it run live"
         )
+    if isinstance(teacher, CachedTeacher):
+        raise ValueError("the teacher of this training is cached already; caching needs the live one")
     return teacher
 
 
@@ -152,9 +163,8 @@ def keep_teacher_files(folder: Path, teacher: TeacherSource) -> None:
     state.wait_for_everyone()
 
 
-def _over_processes(*numbers: int) -> list[int]:
+def _over_processes(number: int) -> int:
     state = PartialState()
     if state.num_processes == 1:
-        return list(numbers)
-    summed = reduce(torch.tensor(numbers, device=state.device), reduction="sum")
-    return [int(number) for number in summed.tolist()]
+        return number
+    return int(reduce(torch.tensor(number, device=state.device), reduction="sum"))

@@ -108,6 +108,8 @@ class TargetWalk(ProgressiveDistillTrainer):
             with self.compute_loss_context_manager(), torch.no_grad():
                 rows = select_rows(distillation.head, batch)
                 self._visitor.visit(distillation.reader.positioned(batch), rows, revision=stage.revision)
+        # No update is due: an optimizer without gradients, and a scaler of them, would have nothing to look at.
+        self.accelerator.gradient_state._set_sync_gradients(False)
         return torch.zeros((), device=self.args.device)
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:

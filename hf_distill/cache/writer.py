@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,10 +89,10 @@ class CacheWriter:
         return [revision["commit"] for revision in self.manifest.revisions]
 
     @property
-    def walks(self) -> list[str]:
-        """Fingerprints of the student runs whose examples were all here before, and still are."""
+    def walks(self) -> dict[str, int]:
+        """The student runs whose examples were all here before, and still are, as `Manifest.walks` lists them."""
         there = all((self.folder / file.path).is_file() for file in self._before.files)
-        return list(self._before.walks) if there else []
+        return dict(self._before.walks) if there else {}
 
     @property
     def known(self) -> int:
@@ -226,7 +226,7 @@ class CacheWriter:
     def finish(
         self,
         *,
-        walks: Collection[str] = (),
+        walks: Mapping[str, int] | None = None,
         data: Mapping[str, Any] | None = None,
         teacher: Mapping[str, Any] | None = None,
         recipe: Mapping[str, Any] | None = None,
@@ -234,7 +234,7 @@ class CacheWriter:
         """Write what waits, the index over all shards, and the list that makes the cache whole.
 
         Args:
-            walks: Fingerprints of the student runs whose examples are all here.
+            walks: The student runs whose examples are all here, beside those of before.
             data: What `Manifest.data` holds.
             teacher: What `Manifest.teacher` holds.
             recipe: What `Manifest.recipe` holds.
@@ -252,7 +252,7 @@ class CacheWriter:
             self.manifest.with_files(
                 files,
                 complete=True,
-                walks=sorted({*self.walks, *walks}),
+                walks=dict(sorted({**self.walks, **(walks or {})}.items())),
                 data=dict(data or {}),
                 teacher=dict(teacher or {}),
                 recipe=None if recipe is None else dict(recipe),

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from hf_distill import __version__
-from hf_distill.cli import analyze, plan, push, recipes, report, run, teachers
+from hf_distill.cli import analyze, cache, plan, push, recipes, report, run, teachers
 
 VERBOSE = ("--verbose", "-v")
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("push")(push.push)
 app.add_typer(teachers.app, name="teachers")
+app.add_typer(cache.app, name="cache")
 app.add_typer(analyze.app, name="analyze")
 
 

@@ -9,8 +9,8 @@ from hf_distill.curricula import CURRICULA
 from hf_distill.pipeline.adapter import check_lora
 from hf_distill.pipeline.cells import Cell, build_trainer
 from hf_distill.pipeline.faculty import at
+from hf_distill.pipeline.open_targets import stand_in_of
 from hf_distill.pipeline.plan_check import check_plan
-from hf_distill.pipeline.stand_ins import StandIns
 from hf_distill.pipeline.training_arguments import checked_training
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe, available_recipes
@@ -63,7 +63,7 @@ def check_before_training(recipe: Recipe, task: Task, workspace: Workspace, cell
     refuse_a_teacher_that_another_recipe_makes(recipe)
     teacher: TeacherSource | None = None
     if recipe.teacher is not None:
-        teacher = StandIns(recipe.teacher, task, workspace).source()
+        teacher = stand_in_of(recipe, task, workspace)
     # Which revision `auto` is, the scores will tell; any but the final one has the place in the plan.
     chosen = teacher.revisions[0].name if teacher is not None and len(teacher.revisions) > 1 else None
     check_plans(recipe, task, teacher, workspace, cells, chosen=chosen)

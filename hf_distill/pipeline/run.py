@@ -13,9 +13,9 @@ from accelerate import PartialState
 from hf_distill.analysis.latency import first_example, latency_info
 from hf_distill.hub.card import save_student_card
 from hf_distill.pipeline.adapter import sizes_of
+from hf_distill.pipeline.cached import check_covered, faculty_of
 from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, task_of
 from hf_distill.pipeline.checks import check_before_training, check_keys, check_plans
-from hf_distill.pipeline.faculty import Assembly
 from hf_distill.pipeline.observer import Observer
 from hf_distill.pipeline.student import finished_run, train_student
 from hf_distill.pipeline.workspace import Workspace
@@ -66,10 +66,11 @@ def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool
     record.student["latency"] = latency_info(trainer.model, first_example(trainer.get_eval_dataloader()))
     teacher = None
     if recipe.teacher is not None:
-        faculty = Assembly(recipe.teacher, task, workspace, Observer(trainer, data.fingerprint)).faculty()
+        faculty = faculty_of(recipe, task, workspace, Observer(trainer, data.fingerprint))
         teacher, found = faculty.source, faculty.recorded()
         chosen, problem = found.get("chosen"), found.get("transition_problem")
         check_plans(recipe, task, teacher, workspace, cells, chosen=chosen, problem=problem)
+        check_covered(recipe, task, teacher, workspace, chosen=chosen)
         # A teacher made of the student has its pin only once there is one.
         record.teacher.update(found, revisions=[one for one in teacher.manifest() if one["commit"]])
     for cell in cells:

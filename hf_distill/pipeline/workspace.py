@@ -15,7 +15,7 @@ from hf_distill.wording import join_path
 
 RECIPE_FILE = "recipe.yaml"
 REVISIONS_FILE = "teacher_revisions.json"
-OWN_FOLDERS = frozenset({"cache", "teacher", "members", "assistants", "students"})
+OWN_FOLDERS = frozenset({"cache", "teacher", "members", "assistants", "students", "targets"})
 _MOST_NAMED = 5
 
 
@@ -38,6 +38,11 @@ class Workspace:
     def teacher(self) -> Path:
         """Checkpoints of a teacher that the recipe trains."""
         return self.root / "teacher"
+
+    @property
+    def targets(self) -> Path:
+        """Cached targets of the teacher."""
+        return self.root / "targets"
 
     def member(self, place: int) -> Path:
         """Checkpoints of an ensemble's member that the recipe trains, counted from 1."""
@@ -99,7 +104,7 @@ class Workspace:
         """
         file = self.root / REVISIONS_FILE
         before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else list(manifest)
-        if [r["commit"] for r in before] != [r["commit"] for r in manifest] and self._holds_students():
+        if [r["commit"] for r in before] != [r["commit"] for r in manifest] and self.holds_students():
             was, now = (
                 ", ".join(f"{r['name']} ({r['commit']})" for r in side if r["commit"] not in other)
                 for side, other in (
@@ -115,7 +120,8 @@ class Workspace:
         if write:
             atomic_write_json(file, list(manifest))
 
-    def _holds_students(self) -> bool:
+    def holds_students(self) -> bool:
+        """Whether students were trained here, or begun."""
         return any(self.root.glob("students/*/*/checkpoint-*")) or any(self.root.glob("students/*/*/*.json"))
 
     def holds_training(self) -> bool:

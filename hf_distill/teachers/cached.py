@@ -45,6 +45,8 @@ class CachedTeacher(TeacherSource):
         ValueError: The cache is unfinished or damaged, or of another state of the teacher; what is wrong is named.
     """
 
+    kind = "cached"
+
     provides = frozenset({"teacher.logits"})
 
     def __init__(

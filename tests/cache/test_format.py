@@ -30,7 +30,7 @@ def stored(folder: Path, path: str, content: bytes) -> StoredFile:
 def manifest(tmp_path: Path) -> Manifest:
     files = [stored(tmp_path, f"{part}/x.safetensors", part.encode()) for part in ("shards", "index", "heads")]
     made = Manifest(settings=SETTINGS, revisions=REVISIONS).with_files(
-        files, complete=True, walks=["w"], data={"fingerprint": "f"}, teacher={"parameters": 12}
+        files, complete=True, walks={"w": 7}, data={"fingerprint": "f"}, teacher={"parameters": 12}
     )
     made.save(tmp_path)
     return made

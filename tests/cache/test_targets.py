@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from builders import examples, save_teacher_run, tiny_model, word_tokenizer
 from cache_cases import LOGITS, STEPS, Counted, make_walk, write_cache
+from torch.utils.data import Dataset
 
 from hf_distill.cache.format import Manifest
 from hf_distill.cache.reader import CacheReader
@@ -74,7 +76,7 @@ def test_the_cache_says_whose_targets_it_holds(tmp_path: Path) -> None:
     cache_targets(tmp_path / "cache", [walk], codec=LOGITS, max_length=12, about=about)
     manifest = Manifest.load(tmp_path / "cache")
     assert manifest.complete
-    assert manifest.walks == ["abc"]
+    assert manifest.walks == {"abc": 40}
     assert manifest.revisions == teacher.manifest()
     assert (manifest.data, manifest.teacher, manifest.recipe) == (
         {"fingerprint": "f"},
@@ -86,6 +88,37 @@ def test_the_cache_says_whose_targets_it_holds(tmp_path: Path) -> None:
     assert "input_ids" in settings.inputs
     assert "labels" not in settings.inputs
     assert (tmp_path / "cache" / "teacher" / "config.json").is_file()
+
+
+def test_a_training_that_a_finished_cache_names_is_not_gone_through_again(tmp_path: Path) -> None:
+    teacher, data = save_teacher_run(tmp_path / "teacher"), examples("classification", count=8)
+    fetched = []
+    for _ in range(2):
+        walk = make_walk(tmp_path / "w", "classification", Counted(teacher), data, fingerprint="abc")
+        walk.train_dataset = counted = CountedData(data)
+        assert cache_targets(tmp_path / "cache", [walk], codec=LOGITS).visited == 40
+        fetched.append(counted.fetched)
+    # Loaders read a batch ahead; what remains is the look whether examples are drawn anew.
+    assert fetched[0] - fetched[1] >= 40
+    assert fetched[1] <= 2 * (8 + 4)
+    (shard, *_) = (tmp_path / "cache" / "shards").iterdir()
+    shard.unlink()
+    walk = make_walk(tmp_path / "w", "classification", Counted(teacher), data, fingerprint="abc")
+    assert cache_targets(tmp_path / "cache", [walk], codec=LOGITS).forwarded > 0
+
+
+class CountedData(Dataset[Any]):
+    """Examples that are counted as they are fetched."""
+
+    def __init__(self, data: list[Any]) -> None:
+        self.data, self.fetched = data, 0
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, row: int) -> Any:
+        self.fetched += 1
+        return self.data[row]
 
 
 @pytest.mark.parametrize(("head", "width"), [("classification", 3), ("regression", 1), ("masked_lm", 40)])
@@ -113,7 +146,7 @@ def test_trainings_without_a_teacher_have_nothing_to_cache(tmp_path: Path) -> No
 
 def test_a_teacher_that_follows_the_student_is_refused(tmp_path: Path) -> None:
     walk = make_walk(tmp_path, "classification", EmaTeacher(), examples("classification"), curriculum="one_shot")
-    with pytest.raises(ValueError, match=r"EmaTeacher changes while the student learns.*let it run live"):
+    with pytest.raises(ValueError, match=r"what EmaTeacher says depends on the student.*let it run live"):
         cache_targets(tmp_path / "cache", [walk], codec=LOGITS)
 
 

@@ -97,14 +97,14 @@ def test_a_damaged_shard_is_written_again(tmp_path: Path, damage: str, caplog: p
     writer = open_writer(tmp_path / "c", shard_bytes=1)
     put(writer, FIRST, 1)
     put(writer, FIRST, 2)
-    writer.finish(walks=["w"])
+    writer.finish(walks={"w": 3})
     path = tmp_path / "c" / SHARDS / files(tmp_path / "c")[0]
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content if damage == "flipped" else content[:-1])
     again = open_writer(tmp_path / "c")
     assert f"{path.name} is damaged" in caplog.text
-    assert again.walks == [], "a run whose examples are not all there any more must be walked again"
+    assert again.walks == {}, "a run whose examples are not all there any more must be walked again"
     assert len(put(again, FIRST, 1, 2)) == 1
     again.finish()
     assert values(tmp_path / "c", FIRST, 1, 2) == [1.0, 2.0]
@@ -113,15 +113,15 @@ def test_a_damaged_shard_is_written_again(tmp_path: Path, damage: str, caplog: p
 def test_a_finished_cache_stays_readable_while_it_grows(tmp_path: Path) -> None:
     writer = open_writer(tmp_path / "c")
     put(writer, FIRST, 1)
-    writer.finish(walks=["w"])
+    writer.finish(walks={"w": 3})
     growing = open_writer(tmp_path / "c", shard_bytes=1)
-    assert growing.walks == ["w"]
+    assert growing.walks == {"w": 3}
     put(growing, FIRST, 2)
     assert values(tmp_path / "c", FIRST, 1) == [1.0]
     with pytest.raises(ValueError, match="1 of 1 examples"):
         values(tmp_path / "c", FIRST, 2)
-    manifest = growing.finish(walks=["v"])
-    assert manifest.walks == ["v", "w"]
+    manifest = growing.finish(walks={"v": 4})
+    assert manifest.walks == {"v": 4, "w": 3}
     assert values(tmp_path / "c", FIRST, 2, 1) == [2.0, 1.0]
     assert len(files(tmp_path / "c", "index")) == 1
 
