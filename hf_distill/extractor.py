@@ -9,7 +9,7 @@ Shape legend: N positions (or examples), S student width, H teacher width, D dim
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -43,8 +43,8 @@ class Extractor(CheckpointedModule):
 
     Args:
         pairs: Layers, in the order of the stages.
-        student_width: S.
-        teacher_width: H.
+        student_width: S, or that of each student layer.
+        teacher_width: H, or that of each teacher layer.
         dimensions: D; by default H with a read-out, S without.
         readout: Learn a linear map from the student's state to the target.
         readout_rate: Learning rate of the read-outs ÷ the student's.
@@ -62,8 +62,8 @@ class Extractor(CheckpointedModule):
         self,
         pairs: Iterable[LayerPair],
         *,
-        student_width: int,
-        teacher_width: int,
+        student_width: int | Mapping[int, int],
+        teacher_width: int | Mapping[int, int],
         dimensions: int | None = None,
         readout: bool = True,
         readout_rate: float = 1.0,
@@ -71,13 +71,7 @@ class Extractor(CheckpointedModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not readout and dimensions not in (None, student_width):
-            raise ValueError(
-                f"without a read-out the target has the student's width {student_width}, not {dimensions} dimensions; "
-                "leave `dimensions` out or set `readout: true`"
-            )
         self.pairs = list(dict.fromkeys(pairs))
-        self.dimensions = dimensions or (teacher_width if readout else student_width)
         self.readouts = nn.ModuleDict()
         self.readout_rate = readout_rate
         self.calibration_examples = calibration_examples
@@ -85,12 +79,19 @@ class Extractor(CheckpointedModule):
         # One stream for all pairs: numbering seeds by pair would share projections between runs of adjacent seeds.
         generator = torch.Generator().manual_seed(seed)
         for pair in self.pairs:
-            projection = torch.randn(self.dimensions, teacher_width, generator=generator) / teacher_width**0.5
+            ours, theirs = _width_of(student_width, pair.student), _width_of(teacher_width, pair.teacher)
+            if not readout and dimensions not in (None, ours):
+                raise ValueError(
+                    f"without a read-out the target has the student's width {ours}, not {dimensions} dimensions; "
+                    "leave `dimensions` out or set `readout: true`"
+                )
+            size = dimensions or (theirs if readout else ours)
+            projection = torch.randn(size, theirs, generator=generator) / theirs**0.5
             self.register_buffer(f"projection_{pair.key}", projection, persistent=False)
-            self.register_buffer(f"mean_{pair.key}", torch.zeros(self.dimensions))
-            self.register_buffer(f"deviation_{pair.key}", torch.ones(self.dimensions))
+            self.register_buffer(f"mean_{pair.key}", torch.zeros(size))
+            self.register_buffer(f"deviation_{pair.key}", torch.ones(size))
             if readout:
-                self.readouts[pair.key] = linear_map(student_width, self.dimensions, generator)
+                self.readouts[pair.key] = linear_map(ours, size, generator)
 
     @property
     def teacher_layers(self) -> list[int]:
@@ -150,6 +151,10 @@ class Extractor(CheckpointedModule):
         """Read read-outs and calibration from a checkpoint; raises as `CheckpointedModule.load` does."""
         super().load(folder)
         self.calibrated = True
+
+
+def _width_of(width: int | Mapping[int, int], layer: int) -> int:
+    return width if isinstance(width, int) else width[layer]
 
 
 def linear_map(student_width: int, dimensions: int, generator: torch.Generator) -> nn.Linear:

@@ -56,9 +56,11 @@ class Features(CheckpointedModule):
             self.pairs[term.name] = map_layers(
                 term.objective.layers, layer_count(student), layer_count(teacher), what=f"objective {term.name!r}"
             )
+            term.objective.check_layers(student, teacher, self.pairs[term.name])
             for pair in self.pairs[term.name] if term.objective.projects else []:
                 key = self._keys[term.name, pair] = f"term{index}_{pair.key}"
-                self.projectors[key] = linear_map(hidden_width(student), hidden_width(teacher), generator)
+                widths = hidden_width(student, pair.student), hidden_width(teacher, pair.teacher)
+                self.projectors[key] = linear_map(*widths, generator)
 
     def wanted(self, terms: Sequence[Term]) -> Wanted:
         """Return what a forward must give for these terms: no layer and no attention that none of them compares."""

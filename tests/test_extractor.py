@@ -67,11 +67,15 @@ def test_read_outs_start_as_torch_starts_a_linear_map():
     assert readout.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
 
 
+def sizes(made: Extractor) -> set[int]:
+    return {len(mean) for name, mean in made.named_buffers() if name.startswith("mean")}
+
+
 def test_the_target_has_the_teachers_width_with_a_read_out_and_the_students_without():
-    assert extractor().dimensions == 40
-    assert extractor(readout=False).dimensions == 6
-    assert extractor(dimensions=3).dimensions == 3
-    assert extractor(readout=False, dimensions=6).dimensions == 6
+    assert sizes(extractor()) == {40}
+    assert sizes(extractor(readout=False)) == {6}
+    assert sizes(extractor(dimensions=3)) == {3}
+    assert sizes(extractor(readout=False, dimensions=6)) == {6}
 
 
 def test_dimensions_without_a_read_out_are_refused():
@@ -207,3 +211,12 @@ def test_a_checkpoint_of_other_dimensions_is_refused(tmp_path, other):
 )
 def test_the_uniform_map_ends_at_the_last_layer_and_starts_at_the_first_or_later(student, teacher, expected):
     assert uniform_map(student, teacher) == [LayerPair(*pair) for pair in expected]
+
+
+def test_layers_of_several_widths_are_read_with_one_map():
+    made = extractor(student_width={1: 4, 2: 6}, teacher_width={2: 10, 4: 20})
+    for pair, ours, theirs in ((PAIRS[0], 4, 10), (PAIRS[1], 6, 20)):
+        assert made.predict(pair, torch.ones(3, ours)).shape == made.target(pair, torch.ones(3, theirs)).shape
+        assert made.target(pair, torch.ones(3, theirs)).shape == (3, theirs)
+    with pytest.raises(ValueError, match="has the student's width 6, not 4 dimensions"):
+        extractor(student_width={1: 4, 2: 6}, readout=False, dimensions=4)

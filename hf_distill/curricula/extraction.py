@@ -92,10 +92,11 @@ class Extraction(Curriculum):
         Raises:
             ValueError: A layer does not exist, or dimensions and read-out contradict each other.
         """
+        pairs = self.layer_pairs(layer_count(student), layer_count(teacher))
         return Extractor(
-            self.layer_pairs(layer_count(student), layer_count(teacher)),
-            student_width=hidden_width(student),
-            teacher_width=hidden_width(teacher),
+            pairs,
+            student_width={pair.student: hidden_width(student, pair.student) for pair in pairs},
+            teacher_width={pair.teacher: hidden_width(teacher, pair.teacher) for pair in pairs},
             dimensions=self.dimensions,
             readout=self.readout,
             readout_rate=self.readout_rate,

@@ -6,6 +6,7 @@ They read the forward that also gives the logits, so that they can stand beside 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -54,6 +55,20 @@ class FeatureObjective(Objective):
             ValueError: They cannot; the message says what to change.
         """
 
+    def check_layers(
+        self, student: PreTrainedConfig, teacher: PreTrainedConfig, pairs: Sequence[tuple[int, int]]
+    ) -> None:
+        """Refuse layers that cannot be compared.
+
+        Args:
+            student: The student's configuration.
+            teacher: The teacher's.
+            pairs: Student and teacher layers, counted from 1.
+
+        Raises:
+            ValueError: They cannot; the message says what to change.
+        """
+
     @property
     def projects(self) -> bool:
         """Whether the student's states are mapped to the teacher's width by a learned projector."""
@@ -73,19 +88,25 @@ class FeatureObjective(Objective):
         return f"{name}{where})"
 
 
-def check_equal_widths(objective: FeatureObjective, student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
-    """Refuse two models of different widths, unless a projector stands between them.
+def check_equal_widths(
+    objective: FeatureObjective,
+    student: PreTrainedConfig,
+    teacher: PreTrainedConfig,
+    pairs: Sequence[tuple[int, int]],
+) -> None:
+    """Refuse layers of different widths, unless a projector stands between them.
 
     Raises:
         ValueError: Widths differ and there is no projector.
     """
-    widths = hidden_width(student), hidden_width(teacher)
-    if not objective.projects and widths[0] != widths[1]:
-        raise ValueError(
-            f"{OBJECTIVES.name_of(type(objective))} compares hidden states position by position, but the student's "
-            f"have width {widths[0]} and the teacher's {widths[1]}; set `projector: linear`, or use relation_kl or "
-            "similarity_preserving, which need no equal widths"
-        )
+    for ours, theirs in pairs:
+        widths = hidden_width(student, ours), hidden_width(teacher, theirs)
+        if not objective.projects and widths[0] != widths[1]:
+            raise ValueError(
+                f"{OBJECTIVES.name_of(type(objective))} compares hidden states position by position, but in layers "
+                f"{[ours, theirs]} the student's have width {widths[0]} and the teacher's {widths[1]}; set "
+                "`projector: linear`, or use relation_kl or similarity_preserving, which need no equal widths"
+            )
 
 
 def check_same_shape(student: Tensor, teacher: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -42,9 +43,11 @@ class HiddenMSE(FeatureObjective):
         """Whether the student's states are mapped to the teacher's width."""
         return self.projector == "linear"
 
-    def check_models(self, student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
+    def check_layers(
+        self, student: PreTrainedConfig, teacher: PreTrainedConfig, pairs: Sequence[tuple[int, int]]
+    ) -> None:
         """Refuse different widths without a projector."""
-        check_equal_widths(self, student, teacher)
+        check_equal_widths(self, student, teacher, pairs)
 
     def per_pair(self, signals: Signals) -> list[Tensor]:
         """Return the squared error of each position.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from hf_distill.layer_states import LayerStates
-from hf_distill.layers import hidden_width, layer_count
+from hf_distill.layers import hidden_width
 from hf_distill.objectives.base import OBJECTIVES
 from hf_distill.objectives.distributions import kl_divergence
 from hf_distill.objectives.features import FeatureObjective
@@ -41,11 +42,13 @@ class RelationKL(FeatureObjective):
         if self.relation_heads < 1:
             raise ValueError(f"relation_kl: `relation_heads` must be 1 or more, got {self.relation_heads}")
 
-    def check_models(self, student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
+    def check_layers(
+        self, student: PreTrainedConfig, teacher: PreTrainedConfig, pairs: Sequence[tuple[int, int]]
+    ) -> None:
         """Refuse widths that cannot be split into the relation heads."""
-        for who, config in (("student", student), ("teacher", teacher)):
-            for layer in range(1, layer_count(config) + 1):
-                self._check_width(hidden_width(config, layer), who)
+        for ours, theirs in pairs:
+            self._check_width(hidden_width(student, ours), "student")
+            self._check_width(hidden_width(teacher, theirs), "teacher")
 
     def _check_width(self, width: int, who: str) -> None:
         if width % self.relation_heads:

@@ -24,11 +24,12 @@ def test_unit_vectors_have_length_one_and_zero_stays_zero_with_a_finite_gradient
 def test_other_widths_without_a_projector_are_refused_with_the_ways_out():
     narrow, wide = bert_config(hidden_size=16), bert_config(hidden_size=32)
     with pytest.raises(
-        ValueError, match=r"hidden_mse .* width 16 and the teacher's 32; set `projector: linear`, or use relation_kl"
+        ValueError,
+        match=r"hidden_mse .* in layers \[2, 1\] .* width 16 and the teacher's 32; set `projector: linear`, or use",
     ):
-        check_equal_widths(HiddenMSE(), narrow, wide)
-    check_equal_widths(HiddenMSE(projector="linear"), narrow, wide)
-    check_equal_widths(HiddenMSE(), wide, wide)
+        check_equal_widths(HiddenMSE(), narrow, wide, [(2, 1)])
+    check_equal_widths(HiddenMSE(projector="linear"), narrow, wide, [(2, 1)])
+    check_equal_widths(HiddenMSE(), wide, wide, [(1, 1), (2, 2)])
 
 
 def test_shapes_that_would_be_broadcast_are_refused():

@@ -73,6 +73,6 @@ def test_a_batch_that_is_all_padding_in_one_example_stays_finite():
 
 def test_heads_that_do_not_divide_a_width_are_refused_at_construction():
     with pytest.raises(ValueError, match="the teacher's width 32 cannot be split into relation_heads = 6"):
-        RelationKL(relation_heads=6).check_models(bert_config(hidden_size=48), bert_config(hidden_size=32))
+        RelationKL(relation_heads=6).check_layers(bert_config(hidden_size=48), bert_config(hidden_size=32), [(1, 1)])
     with pytest.raises(ValueError, match="must be 1 or more, got 0"):
         RelationKL(relation_heads=0)
