@@ -174,7 +174,7 @@ def break_even(done: Caching) -> str:
     asked = f"its students ask {visited:,} times for {distinct:,} targets"
     if runs < 1:
         return f"{asked}, so the cache pays within the first run ({1 - runs:.0%} of the teacher's work is saved)"
-    return f"{asked}, so the cache pays from the {'second' if runs < 2 else f'{int(runs) + 1}th'} run on"
+    return f"{asked}, so the cache pays from run {int(runs) + 1} on"
 
 
 def show_comparison(found: CodecComparison) -> None:
