@@ -43,7 +43,7 @@ def student_card_text(record: RunRecord, run: StudentRun, *, repo_id: str | None
     """Return the variables of the template, escaped for Markdown."""
     taught = teachers_of(record, run)
     others = [revision for revision in record.revisions() if revision not in taught]
-    table = summary_table(record)
+    table, cited = summary_table(record), citations(run, record.teacher)
     sections = {
         "summary": _summary(record, run),
         "headline": markdown_text(headline(table)),
@@ -62,7 +62,7 @@ def student_card_text(record: RunRecord, run: StudentRun, *, repo_id: str | None
         "command_block": fenced(wording.command_line(record.command), "bash") if record.command else "",
         "recipe_block": fenced(yaml.safe_dump(record.recipe, sort_keys=False, allow_unicode=True), "yaml"),
         "versions_table": to_markdown(["package", "version"], list(record.versions.items())),
-        "citation_block": fenced("\n\n".join(citations(run)), "bibtex") if citations(run) else "",
+        "citation_block": fenced("\n\n".join(cited), "bibtex") if cited else "",
     }
     return {
         **{name: text.rstrip() for name, text in sections.items()},

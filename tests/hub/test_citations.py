@@ -26,3 +26,20 @@ def test_methods_that_were_not_used_are_not_cited(revisions, papers):
 
 def test_revision_that_taught_twice_is_one_revision():
     assert taught_by(student("any", 0, revisions=["a", "b", "a"])) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "paper"),
+    [("assistant", "1902.03393"), ("ladder", "2209.07606"), ("pruned_mix", "2311.13934"), ("ema", "1703.01780")],
+)
+def test_a_way_of_teaching_with_a_paper_of_its_own_is_cited(kind, paper):
+    entries = citations(student("any", 0, revisions=["a"]), {"kind": kind})
+    assert len(entries) == 2
+    assert paper in entries[-1]
+    assert entries[-1].count("{") == entries[-1].count("}")
+    assert citations(student("any", 0, revisions=[]), {"kind": kind}) == [], "this student had no teacher"
+
+
+@pytest.mark.parametrize("kind", ["teacher", "ensemble", "adapter_off", None])
+def test_others_cite_what_every_distillation_does(kind):
+    assert len(citations(student("any", 0, revisions=["a"]), {"kind": kind})) == 1

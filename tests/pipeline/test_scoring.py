@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from teaching_recipes import teaching_recipe
 from tiny_recipes import parity_mapping, untaught
 
 from hf_distill.pipeline.scoring import score_teacher
@@ -57,4 +58,11 @@ def test_a_teacher_without_a_sharp_drop_has_scores_and_a_reason(tmp_path, finish
 def test_a_recipe_without_a_teacher_says_what_to_give(tmp_path: Path):
     with pytest.raises(ValueError, match=r"has no teacher to score; give it `teacher\.source` or `teacher\.train`"):
         score_teacher(untaught(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["ensemble", "ema"])
+def test_a_teacher_without_revisions_of_its_own_is_not_scored(tmp_path, kind):
+    with pytest.raises(ValueError, match="do not learn from one teacher's revisions, so there are none to score"):
+        score_teacher(teaching_recipe(tmp_path / "run", kind))
     assert not (tmp_path / "run").exists()

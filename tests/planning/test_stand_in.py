@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from builders import save_teacher_run
+from teaching_recipes import teaching_recipe
 from tiny_recipes import parity_recipe
 
 from hf_distill.pipeline.cells import task_of
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.planning.stand_in import stand_in_teacher
+from hf_distill.planning.stand_in import refuse_several_teachers, stand_in_teacher
 from hf_distill.tasks import Task, TaskData
 
 
@@ -45,3 +46,13 @@ def test_the_number_format_that_is_asked_for_counts(tmp_path, data):
     recipe = parity_recipe(tmp_path / "run", teacher={"source": str(folder), "dtype": "bfloat16"})
     found = stand_in_teacher(recipe, task_of(recipe), data, Workspace(tmp_path), device="meta")
     assert {parameter.dtype for parameter in found.model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("kind", "whom"), [("takd", "assistant 2"), ("ensemble", "an ensemble of 2"), ("ema", "their own moving average")]
+)
+def test_several_teachers_are_refused_with_what_can_be_asked_instead(tmp_path, kind, whom):
+    """A plan of the teacher alone would leave out what the assistants cost."""
+    with pytest.raises(ValueError, match=f"students of this recipe learn from {whom}.*`hf-distill run --check`"):
+        refuse_several_teachers(teaching_recipe(tmp_path, kind))
+    assert refuse_several_teachers(parity_recipe(tmp_path)) is None
