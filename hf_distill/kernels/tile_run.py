@@ -71,8 +71,10 @@ class TileRun:
         self._like = student.hidden_RH.new_empty(0)
         self._sizes = self._tile_sizes(own)
         self._scratch = Scratch(self._sizes.block, own, like=self._like.to(self._work))
-        self._student_tile = self._tile(own, self._student.dtype)
-        self._teacher_tile = None if teacher is None else self._tile(self._shared, self._teacher_dtype)
+        self._student_tile = self._like.new_empty(self._sizes.student, own, dtype=self._student.dtype)
+        self._teacher_tile: Tensor | None = None
+        if teacher is not None:
+            self._teacher_tile = self._like.new_empty(self._sizes.teacher, self._shared, dtype=self._teacher_dtype)
         self._row_scale_R, self._largest = _relative(job.scale)
         self._gradients = HeadGradients(self._student, student, needed, self._row_scale_R)
         self._values_KR = self._like.new_zeros(len(job.terms), self._rows, dtype=self._work)
@@ -82,44 +84,44 @@ class TileRun:
         return self._work if self._teacher is None else self._teacher.dtype
 
     def _tile_sizes(self, own: int) -> TileSizes:
-        tile_row = own * self._student.dtype.itemsize
-        if self._job.teacher is not None:
-            tile_row += self._shared * self._teacher_dtype.itemsize
         return tile_sizes(
             self._rows,
-            tile_row_bytes=tile_row,
+            student_row_bytes=own * self._student.dtype.itemsize,
+            teacher_row_bytes=0 if self._job.teacher is None else self._shared * self._teacher_dtype.itemsize,
             block_row_bytes=own * self._work.itemsize,
             device=self._like.device,
             budget_bytes=self._job.budget_bytes,
         )
 
-    def _tile(self, width: int, dtype: torch.dtype) -> Tensor:
-        return self._like.new_empty(self._sizes.tile, width, dtype=dtype)
-
     def done(self) -> Done:
         """Go through all tiles."""
         # Types have been settled; autocast must not change them again.
         with torch.autocast(self._like.device.type, enabled=False):
-            for start in range(0, self._rows, self._sizes.tile):
-                self._one_tile(start, min(start + self._sizes.tile, self._rows))
+            for start in range(0, self._rows, self._sizes.student):
+                self._one_tile(start, min(start + self._sizes.student, self._rows))
         weights_K1 = self._values_KR.new_tensor([[term.weight] for term in self._job.terms])
         loss = (weights_K1 * self._values_KR * self._job.scale.to(self._work)).sum()
         factor = self._largest * (self._terms.unit * self._job.student.scale / self._gradients.boost)
         return Done(loss, self._values_KR, self._gradients.tensors(), factor)
 
     def _one_tile(self, start: int, stop: int) -> None:
-        rows = stop - start
-        student_rW = self._student_tile[:rows]
+        student_rW = self._student_tile[: stop - start]
         self._student.write(start, stop, student_rW)
-        teacher_rW = None if self._teacher_tile is None else self._teacher_rows(start, stop, self._teacher_tile[:rows])
-        for first in range(0, rows, self._sizes.block):
-            part = slice(first, min(first + self._sizes.block, rows))
-            self._one_block(student_rW[part], None if teacher_rW is None else teacher_rW[part], start + first)
+        for first in range(start, stop, self._sizes.teacher):
+            self._one_teacher_tile(first, min(first + self._sizes.teacher, stop), student_rW[first - start :])
         if self._wanted:
             self._gradients.add(start, stop, student_rW)
 
-    def _teacher_rows(self, start: int, stop: int, out_rW: Tensor) -> Tensor:
-        teacher = self._job.teacher
+    def _one_teacher_tile(self, start: int, stop: int, student_rW: Tensor) -> None:
+        teacher_rW = self._teacher_rows(start, stop)
+        for first in range(0, stop - start, self._sizes.block):
+            part = slice(first, min(first + self._sizes.block, stop - start))
+            self._one_block(student_rW[part], None if teacher_rW is None else teacher_rW[part], start + first)
+
+    def _teacher_rows(self, start: int, stop: int) -> Tensor | None:
+        if self._teacher_tile is None:
+            return None
+        out_rW, teacher = self._teacher_tile[: stop - start], self._job.teacher
         if self._teacher is not None:
             self._teacher.write(start, stop, out_rW)
         elif isinstance(teacher, LogitRows):

@@ -9,33 +9,45 @@ import torch
 MIB = 2**20
 BUDGET_BYTES = {"cpu": 64 * MIB}
 BUDGET_BYTES_ELSEWHERE = 512 * MIB
+TEACHER_ROWS = {"cpu": 128}
+TEACHER_ROWS_ELSEWHERE = 512
 CACHE_BYTES_PER_THREAD = MIB // 2
 BLOCK_BYTES_ELSEWHERE = 32 * MIB
-MULTIPLE = 16
+MULTIPLES = (128, 64, 32, 16)
+"""Heights at which matrix products are fast, best first."""
 
 
 class TileSizes(NamedTuple):
-    """Rows multiplied at once, and rows of them whose divergence is computed at once."""
+    """Rows at a time: of the student's tile, of the teacher's, and of a block of both whose divergence is computed."""
 
-    tile: int
+    student: int
+    teacher: int
     block: int
 
 
 def tile_sizes(
-    rows: int, *, tile_row_bytes: int, block_row_bytes: int, device: torch.device, budget_bytes: int | None = None
+    rows: int,
+    *,
+    student_row_bytes: int,
+    teacher_row_bytes: int,
+    block_row_bytes: int,
+    device: torch.device,
+    budget_bytes: int | None = None,
 ) -> TileSizes:
     """Return how many rows fit the budget; a row is never split, so one row is the least.
 
-    A tile has to be high for the matrix products to be fast (the head's weight is read once a tile), a block low: on a
-    CPU its handful of buffers should stay in the cache, elsewhere it only bounds the memory for them. Tiles are made
-    equally high, so that the last one is not a slow rest.
+    A tile has to be high for the matrix products to be fast: each reads a head's weight once a tile, and the sum of
+    the head's gradient too. The student's takes part in three products, the teacher's in one, so that beyond a height
+    at which a product is fast the memory goes to the student's. A block is low: on a CPU its handful of buffers should
+    stay in the cache, elsewhere it only bounds the memory for them.
 
     Args:
         rows: Of the call.
-        tile_row_bytes: Of a row of logits, the student's and the teacher's together.
+        student_row_bytes: Of a row of the student's logits.
+        teacher_row_bytes: Of a row of the teacher's; 0 without a teacher.
         block_row_bytes: Of a row of the widest logits in the type in which divergences are computed.
         device: Where.
-        budget_bytes: For the tiles; None: 64 MiB on a CPU, 512 MiB elsewhere.
+        budget_bytes: For both tiles; None: 64 MiB on a CPU, 512 MiB elsewhere.
 
     Raises:
         ValueError: The budget is not positive.
@@ -44,13 +56,24 @@ def tile_sizes(
         budget_bytes = BUDGET_BYTES.get(device.type, BUDGET_BYTES_ELSEWHERE)
     if budget_bytes <= 0:
         raise ValueError(f"the budget for tiles must be positive, got {budget_bytes} bytes")
-    most = max(1, budget_bytes // max(tile_row_bytes, 1))
-    if most < rows:
-        tiles = -(-rows // most)
-        even = -(-rows // tiles)
-        rounded = -(-even // MULTIPLE) * MULTIPLE
-        most = rounded if rounded <= most else even
+    enough = TEACHER_ROWS.get(device.type, TEACHER_ROWS_ELSEWHERE)
+    student = (budget_bytes - enough * teacher_row_bytes) // max(student_row_bytes, 1)
+    if student <= enough:
+        student = enough = max(1, budget_bytes // max(student_row_bytes + teacher_row_bytes, 1))
+    student = _evenly(rows, student)
     on_cpu = device.type == "cpu"
     block_bytes = CACHE_BYTES_PER_THREAD * torch.get_num_threads() if on_cpu else BLOCK_BYTES_ELSEWHERE
-    tile = max(1, min(most, rows))
-    return TileSizes(tile, max(1, min(tile, block_bytes // max(block_row_bytes, 1))))
+    teacher = min(student, enough)
+    return TileSizes(student, teacher, max(1, min(teacher, block_bytes // max(block_row_bytes, 1))))
+
+
+def _evenly(rows: int, most: int) -> int:
+    """Return the height of about equal tiles of at most `most` rows, so that the last one is not a slow rest."""
+    if rows <= most:
+        return max(rows, 1)
+    even = -(-rows // -(-rows // most))
+    for multiple in MULTIPLES:
+        rounded = -(-even // multiple) * multiple
+        if rounded <= min(most, even * 5 // 4):
+            return rounded
+    return even

@@ -60,3 +60,11 @@ def test_a_teacher_in_another_type_is_compared_in_float32_at_least(teacher_dtype
     assert distance(tiled.values_KR, dense.values_KR) < 1e-6
     gradients = [torch.autograd.grad(made.loss, case.leaves) for made in (tiled, dense)]
     assert max(distance(*pair) for pair in zip(*gradients, strict=True)) < 1e-6
+
+
+def test_a_teachers_tile_that_is_lower_than_the_students_meets_the_right_rows():
+    case, terms = head_case(300), [RowTerm(objective=ForwardKL()), RowTerm(objective=CrossEntropy(), weight=0.5)]
+    row = 23 * 8
+    tiled = case.everything(tiled_loss, terms, budget_bytes=row * (160 + 128))
+    for found, wanted in zip(tiled, case.everything(dense_loss, terms), strict=True):
+        assert distance(found, wanted) < 1e-12

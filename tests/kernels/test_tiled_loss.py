@@ -194,7 +194,7 @@ def test_nothing_is_as_large_as_the_logits():
     case = head_case(rows, vocabulary, dtype=torch.float32)
     with Watch() as largest:
         case.loss(tiled_loss, terms, budget_bytes=2 * 10 * vocabulary * 4).loss.backward()
-    assert largest.elements <= 10 * vocabulary
+    assert largest.elements < rows * vocabulary / 10
     with Watch() as dense:
         case.loss(dense_loss, terms).loss.backward()
     assert dense.elements >= rows * vocabulary, "the measurement would not have noticed"
