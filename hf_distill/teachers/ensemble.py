@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from hf_distill.signals import Head, at_least_float32
+from hf_distill.signals import Head, Rows, at_least_float32
 from hf_distill.teachers.composed import ComposedTeacher, TeacherLike
 
 Average = Literal["probabilities", "logits"]
@@ -74,13 +74,25 @@ class EnsembleTeacher(ComposedTeacher):
 
         Shapes: (B, classes) or (B, T, V).
         """
+        return self._mean(member.logits(inputs) for member in self.members)
+
+    @torch.no_grad()
+    def row_logits(self, inputs: Mapping[str, Any], rows: Rows) -> Tensor:
+        """Return the logits of the mean at the rows that count; members compute no others where they can.
+
+        Shapes: (R, V).
+        """
+        return self._mean(member.row_logits(inputs, rows) for member in self.members)
+
+    def _mean(self, answers: Iterable[Tensor]) -> Tensor:
+        """Return the weighted mean of the members' logits, one after the other. Shapes: (..., V) -> (..., W)."""
         total: Tensor | None = None
-        for member, weight in zip(self.members, self.weights, strict=True):
-            answer = at_least_float32(self.shared(member.logits(inputs)))
+        for answer, weight in zip(answers, self.weights, strict=True):
+            shared = at_least_float32(self.shared(answer))
             if self.average == "logits":
-                total = weight * answer if total is None else total + weight * answer
+                total = weight * shared if total is None else total + weight * shared
             else:
-                part = answer.log_softmax(-1) + math.log(weight)
+                part = shared.log_softmax(-1) + math.log(weight)
                 total = part if total is None else torch.logaddexp(total, part)
         assert total is not None
         return total

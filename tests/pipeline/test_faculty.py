@@ -14,6 +14,7 @@ from killed_pipeline import CountedParity, counted_teaching, teach_until_batch
 from launching import run_until_killed
 from safetensors.torch import load_file
 from teaching_recipes import SHORT, TEACHERS, assistant, mlp, teaching_recipe, trained
+from tiny_recipes import text_recipe, write_text
 from transformers import AutoModelForSequenceClassification
 
 from hf_distill.pipeline.cells import cells_of, task_of
@@ -158,6 +159,29 @@ def test_a_ladder_measures_its_quantiles_for_every_student(done, tmp_path):
         load_file(folder / "students/one_shot/seed-1/model.safetensors") for folder in (root, done["ladder"].root)
     )
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+GPT2 = {"architecture": "gpt2", "config": {"n_embd": 8, "n_layer": 1, "n_head": 2}}
+BERT = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["causal_lm", "masked_lm"])
+@pytest.mark.parametrize("kind", ["ladder", "ensemble", "pruned_mix"])
+def test_language_models_are_taught_in_the_same_ways(tmp_path, head, kind):
+    base = text_recipe(tmp_path / "base", text := write_text(tmp_path / "text"), head)
+    assert base.teacher is not None and base.teacher.train is not None
+    train = {"model": base.teacher.train.model, "training": base.teacher.train.training}
+    small = GPT2 if head == "causal_lm" else {"architecture": "bert", "config": BERT}
+    teacher = {
+        "ladder": {"train": train, "assistants": [{**train, "model": small}], "route": {"examples": 8}},
+        "ensemble": {"ensemble": {"members": [{"train": train}, {"train": {**train, "model": small, "seed": 1}}]}},
+        "pruned_mix": {"train": train, "pruned": {"rate": 0.2}},
+    }[kind]
+    recipe = text_recipe(tmp_path / "run", text, head, teacher=teacher, compare={"one_shot": {"name": "one_shot"}})
+    record = run_recipe(recipe)
+    assert record.teacher["kind"] == kind
+    assert record.runs[0].final_metrics["loss"] < record.runs[0].history[0]["loss"]
 
 
 # ---- running it again ----

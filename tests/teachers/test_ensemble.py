@@ -5,6 +5,7 @@ import torch
 from builders import HEADS, distill_trainer, flat_weights, tiny_model
 from source_cases import batch_of
 
+from hf_distill.signals import select_rows
 from hf_distill.teachers import EnsembleTeacher
 
 
@@ -42,6 +43,16 @@ def test_the_mean_of_logits_is_the_mean_of_logits(head):
     source = attached(members, head, weights=[2, 1, 1], average="logits")
     mean = sum(share * z for share, z in zip((0.5, 0.25, 0.25), answers_of(members, batch), strict=True))
     torch.testing.assert_close(source.logits(batch).double(), mean, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("average", ["probabilities", "logits"])
+def test_the_rows_that_count_are_those_of_the_whole_answer(head, average):
+    if head == "regression" and average == "probabilities":
+        average = "logits"
+    batch = batch_of(4, head=head)
+    source, rows = attached(models(head), head, average=average), select_rows(head, batch)
+    torch.testing.assert_close(source.row_logits(batch, rows), rows.of(source.logits(batch)), rtol=1e-5, atol=1e-6)
 
 
 def test_the_mean_of_logits_is_the_normalised_geometric_mean_of_probabilities():
