@@ -13,6 +13,7 @@ from builders import distill_trainer, examples, flat_weights, tiny_model
 from image_models import image_examples, image_model
 from killed_run import whole_and_resumed
 from launching import found_by_two_ranks
+from peft import LoraConfig, get_peft_model
 from updates import assert_same_update, update_of
 from view_runs import BLANK, TEXT_HEADS, TEXT_VIEWS, equal_texts, step_with, updates
 
@@ -140,6 +141,24 @@ def test_layers_are_not_compared_on_views(tmp_path):
         for name in ("hidden_mse", "attention_kl"):
             assert log[f"objective/{name}@embedding_mixup"] == pytest.approx(log[f"objective/{name}"], rel=1e-5)
             assert log[f"objective/{name}"] > 1e-4
+
+
+# PEFT reads an attribute that transformers has renamed.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_an_adapter_reads_embeddings_that_are_not_its_own(tmp_path):
+    config = LoraConfig(r=2, target_modules=["query", "word_embeddings"], init_lora_weights=False)
+    trainer = distill_trainer(
+        tmp_path,
+        "masked_lm",
+        model=get_peft_model(tiny_model("masked_lm", seed=1), config),
+        teacher=tiny_model("masked_lm", seed=7, hidden_size=32),
+        train_dataset=equal_texts("masked_lm"),
+        curriculum={"name": "one_shot", "views": {"name": "embedding_mixup"}},
+        max_steps=2,
+    )
+    assert update_of(trainer).norm() > 1e-4
+    for log in trainer.state.log_history[:2]:
+        assert log["objective/forward_kl@embedding_mixup"] == pytest.approx(log["objective/forward_kl"], rel=1e-5)
 
 
 def test_extraction_has_views_before_its_last_stage(tmp_path):
