@@ -89,7 +89,7 @@ def test_a_recipe_may_name_nothing_but_the_cache(tmp_path: Path, cached: Cached)
     assert record.runs[0].stages[0].revision == "checkpoint-160"
 
 
-def refused(recipe: Recipe, said: str) -> None:
+def assert_refused(recipe: Recipe, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         run_recipe(recipe)
     assert not list(Path(recipe.output_dir).glob("students/*/*/checkpoint-*")), "a student was trained before"
@@ -104,13 +104,13 @@ def refused(recipe: Recipe, said: str) -> None:
     ids=["seed", "steps"],
 )
 def test_students_that_would_miss_targets_are_refused_before_any_training(tmp_path, cached, changes, said):
-    refused(cached.recipe(tmp_path / "run", copy=False, **changes), said)
+    assert_refused(cached.recipe(tmp_path / "run", copy=False, **changes), said)
 
 
 def test_curricula_that_cannot_be_cached_are_refused_before_any_training(tmp_path: Path, cached: Cached) -> None:
     recipe = cached.recipe(tmp_path / "run", copy=False)
     recipe.compare = {"adapt": {"name": "adaptive", "metric": "accuracy", "level": 0.9}}
-    refused(recipe, r"^adapt, seed 0: an adaptive curriculum moves on when the student is ready")
+    assert_refused(recipe, r"^adapt, seed 0: an adaptive curriculum moves on when the student is ready")
 
 
 def test_a_damaged_cache_is_refused_by_name_before_any_training(tmp_path: Path, cached: Cached) -> None:
@@ -119,14 +119,14 @@ def test_a_damaged_cache_is_refused_by_name_before_any_training(tmp_path: Path, 
     content = bytearray(shard.read_bytes())
     content[-5] ^= 1
     shard.write_bytes(content)
-    refused(recipe, f"shards/{shard.name} is damaged")
+    assert_refused(recipe, f"shards/{shard.name} is damaged")
 
 
 def test_a_stale_cache_is_refused_by_name_before_any_training(tmp_path: Path, cached: Cached) -> None:
     recipe = cached.recipe(tmp_path / "run")
     teacher = tmp_path / "run" / "teacher"
     shutil.copy(teacher / "checkpoint-20" / "model.safetensors", teacher / "checkpoint-40" / "model.safetensors")
-    refused(recipe, r"are stale: they are of the teacher revision 'checkpoint-40' at sha256:")
+    assert_refused(recipe, r"are stale: they are of the teacher revision 'checkpoint-40' at sha256:")
 
 
 @pytest.mark.slow
@@ -141,12 +141,14 @@ def test_foreign_texts_are_refused_by_name(tmp_path: Path) -> None:
         return Recipe.from_dict({**mapping, "task": {**mapping["task"], **changes}})
 
     run_recipe(other("same"))
-    refused(other("masks", mask_rate=0.3), "masking or augmentation that is drawn anew .* other data")
-    refused(other("length", max_length=12), "foreign: .* max_length 16, and this recipe has 12")
+    assert_refused(other("masks", mask_rate=0.3), "masking or augmentation that is drawn anew .* other data")
+    assert_refused(other("length", max_length=12), "foreign: .* max_length 16, and this recipe has 12")
     # Of other texts, and so with other words.
     (text / "000.txt").write_text("zebras quickly jump over xylophones, why not\n", encoding="utf-8")
-    refused(other("words"), "different tokenizers|another tokenizer")
-    refused(other("head", "causal_lm"), "causal_lm head, and the targets in .* are those of a masked_lm teacher")
+    assert_refused(other("words"), "different tokenizers|another tokenizer")
+    assert_refused(
+        other("head", "causal_lm"), "causal_lm head, and the targets in .* are those of a masked_lm teacher"
+    )
 
 
 def test_students_that_learned_from_rounded_targets_are_not_mixed_with_others(tmp_path: Path, cached: Cached) -> None:

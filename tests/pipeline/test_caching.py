@@ -92,7 +92,7 @@ def test_texts_are_cached_with_tokenizer_and_length(tmp_path: Path, task: str) -
 # ---- what is refused, before a teacher is trained ----
 
 
-def refused(recipe: Recipe, said: str, codec: dict[str, Any] = LOGITS) -> None:
+def assert_refused(recipe: Recipe, said: str, codec: dict[str, Any] = LOGITS) -> None:
     with pytest.raises(ValueError, match=said):
         cache_recipe(recipe, codec=codec)
     assert not list(Path(recipe.output_dir).glob("teacher/checkpoint-*")), "work was done before the refusal"
@@ -113,21 +113,21 @@ def refused(recipe: Recipe, said: str, codec: dict[str, Any] = LOGITS) -> None:
     ids=["adaptive", "layers"],
 )
 def test_curricula_that_cannot_be_cached_are_refused_before_any_work(tmp_path, curriculum, said):
-    refused(parity_recipe(tmp_path / "run", compare={"taught": curriculum, "labels": {"name": "labels"}}), said)
+    assert_refused(parity_recipe(tmp_path / "run", compare={"taught": curriculum, "labels": {"name": "labels"}}), said)
 
 
 def test_raw_logits_are_refused_for_the_top_k(tmp_path: Path) -> None:
     compare = {"taught": {"name": "one_shot", "objectives": [{"name": "logit_mse"}]}}
-    refused(parity_recipe(tmp_path / "run", compare=compare), "compares raw logits", {"name": "top_k", "k": 1})
+    assert_refused(parity_recipe(tmp_path / "run", compare=compare), "compares raw logits", {"name": "top_k", "k": 1})
 
 
 def test_students_of_labels_have_nothing_to_cache(tmp_path: Path) -> None:
-    refused(untaught(tmp_path / "run"), "learn from labels only")
-    refused(parity_recipe(tmp_path / "run", compare={"labels": {"name": "labels"}}), "learn from labels only")
+    assert_refused(untaught(tmp_path / "run"), "learn from labels only")
+    assert_refused(parity_recipe(tmp_path / "run", compare={"labels": {"name": "labels"}}), "learn from labels only")
 
 
 def test_a_teacher_that_is_only_a_cache_cannot_be_cached(tmp_path: Path) -> None:
-    refused(parity_recipe(tmp_path / "run", teacher={"cached": "org/targets"}), "names cached targets only")
+    assert_refused(parity_recipe(tmp_path / "run", teacher={"cached": "org/targets"}), "names cached targets only")
 
 
 def test_a_teacher_that_is_the_student_is_refused(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_teacher_that_is_the_student_is_refused(tmp_path: Path) -> None:
         teacher={"self_teacher": {"name": "ema"}},
         compare={"own": {"name": "one_shot", "label_mix": 0.5}},
     )
-    refused(recipe, r"^own: what EmaTeacher says depends on the student")
+    assert_refused(recipe, r"^own: what EmaTeacher says depends on the student")
 
 
 def test_the_curriculum_is_named_that_cannot_be_cached(tmp_path: Path, finished: Any) -> None:
