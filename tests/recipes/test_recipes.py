@@ -15,6 +15,7 @@ from hf_distill.pipeline.cells import cells_of, task_of
 from hf_distill.pipeline.run import run_recipe
 from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.recipe import Recipe, available_recipes
+from hf_distill.teacher_spec import TeacherTraining
 
 # Several micro-batches and workers make small steps slow.
 UNDIVIDED = {"gradient_accumulation_steps": 1, "dataloader_num_workers": 0}
@@ -24,16 +25,27 @@ NAMES = [info.name for info in available_recipes()]
 def on_the_hub(recipe: Recipe) -> list[str]:
     """What a recipe takes from the Hub, which tests cannot reach."""
     teacher = recipe.teacher
-    models = [
-        recipe.student.model,
-        *([teacher.train.model] if teacher is not None and teacher.train is not None else []),
-    ]
+    models = [recipe.student.model, *(train.model for _, train in trained_before(recipe))]
     found = [model["pretrained"] for model in models if "pretrained" in model]
     data = recipe.task.get("data")
     sources = data if isinstance(data, list) else [data]
     found += [source["hub"] for source in sources if isinstance(source, dict) and "hub" in source]
     source = teacher.source if teacher is not None else None
     return found + ([str(source)] if source is not None and not str(source).startswith("runs/") else [])
+
+
+def trained_before(recipe: Recipe) -> Iterator[tuple[str, TeacherTraining]]:
+    """What a recipe trains before its students, each with its key path."""
+    teacher = recipe.teacher
+    if teacher is None:
+        return
+    if teacher.train is not None:
+        yield "teacher.train", teacher.train
+    for place, member in enumerate(teacher.ensemble.members if teacher.ensemble is not None else []):
+        if member.train is not None:
+            yield f"teacher.ensemble.members[{place}].train", member.train
+    for place, assistant in enumerate(teacher.assistants):
+        yield f"teacher.assistants[{place}]", assistant
 
 
 def tiny(recipe: Recipe) -> list[str]:
@@ -54,10 +66,12 @@ def tiny(recipe: Recipe) -> list[str]:
     changes = dict(settings("training", recipe.training, 24))
     changes |= {"seeds": recipe.seeds[:1], "report.enabled": False}
     changes |= {"task.root": 10, "task.validation_examples": 32} if grammar else {}
-    train = recipe.teacher.train if recipe.teacher is not None else None
-    if train is not None and train.training["max_steps"] > 40:
-        changes |= dict(settings("teacher.train.training", train.training, 40))
-        changes["teacher.train.stop_at"] = None
+    for path, train in trained_before(recipe):
+        if train.training["max_steps"] > 40:
+            changes |= dict(settings(f"{path}.training", train.training, 40))
+            changes[f"{path}.stop_at"] = None
+    if recipe.teacher is not None and recipe.teacher.route is not None:
+        changes["teacher.route.examples"] = 50
     for label, curriculum in recipe.curricula().items():
         path = f"compare.{label}" if recipe.compare is not None else "curriculum"
         shorter = {"steps": 6, "interval": 8, "max_stage_steps": 8, "revision": 20, "revisions": [20]}
@@ -102,10 +116,9 @@ def test_a_recipe_reads_and_its_parts_build(name, tmp_path):
         training_arguments(
             cell.training, output_dir=tmp_path, curriculum=cell.curriculum, seed=cell.seed, path="training"
         )
-    if recipe.teacher is not None and recipe.teacher.train is not None:
-        train = recipe.teacher.train
+    for path, train in trained_before(recipe):
         training_arguments(
-            train.training, output_dir=tmp_path, curriculum={"name": "labels"}, seed=train.seed, path="teacher"
+            train.training, output_dir=tmp_path, curriculum={"name": "labels"}, seed=train.seed, path=path
         )
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
