@@ -87,7 +87,7 @@ def reads_probabilities_only(objective: Objective) -> bool:
 
 
 def check_repeatable(walk: TargetWalk) -> None:
-    """Refuse data that is drawn anew whenever it is asked for: masks, crops or noise from a global generator.
+    """Refuse data that is drawn anew whenever it is asked for: masks, crops, noise or order from a global generator.
 
     The first examples are fetched twice, with different seeds; the generators are left as they were.
 
@@ -100,8 +100,9 @@ def check_repeatable(walk: TargetWalk) -> None:
         raise ValueError(
             f"{changed} of the first {len(first)} training examples are others when they are fetched again: masking "
             "or augmentation is drawn from a global random generator, so that a cached target would never be met "
-            "again. Draw it as a function of the example's number and the seed (as hf_distill's own tasks do: "
-            f"`mask_copies`, `copies`), switch it off, or {_LIVE}"
+            "again; or their order is, as with train_sampling_strategy: group_by_length. Draw it as a function of the "
+            "example's number and the seed (as hf_distill's own tasks do: `mask_copies`, `copies`), switch it off, or "
+            f"{_LIVE}"
         )
 
 

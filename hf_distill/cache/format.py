@@ -186,6 +186,17 @@ def file_problem(folder: Path, file: StoredFile) -> str | None:
     return None
 
 
+def check_names(folder: Path, files: Iterable[StoredFile]) -> None:
+    """Refuse a list, which may have come from the Hub, that leads out of its folder.
+
+    Raises:
+        ValueError: It does.
+    """
+    for file in files:
+        if not all(is_plain_name(part) for part in file.path.split("/")):
+            raise ValueError(f"{folder / MANIFEST} names {file.path!r}, which is no file of its folder")
+
+
 def check_files(folder: Path, files: list[StoredFile], *, on_bytes: Callable[[int], None] = lambda size: None) -> None:
     """Compare every file with its checksum.
 
@@ -197,9 +208,7 @@ def check_files(folder: Path, files: list[StoredFile], *, on_bytes: Callable[[in
     Raises:
         ValueError: A file is missing, cut short or damaged, or named outside the folder; all such files are named.
     """
-    for file in files:
-        if not all(is_plain_name(part) for part in file.path.split("/")):
-            raise ValueError(f"{folder / MANIFEST} names {file.path!r}, which is no file of its folder")
+    check_names(folder, files)
 
     def look(file: StoredFile) -> str | None:
         problem = file_problem(folder, file)

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from hf_distill.cache.codecs import CODECS, Codec
-from hf_distill.cache.format import MANIFEST, Manifest, again, check_files
+from hf_distill.cache.format import MANIFEST, Manifest, again, check_files, check_names
 from hf_distill.cache.index import Index
 from hf_distill.cache.mapped import MappedTensors
 from hf_distill.cache.output_head import load_head
@@ -50,6 +50,7 @@ class CacheReader:
                 f"the cached targets in {self.folder} are unfinished: {MANIFEST} says so. To go on, "
                 f"{again(self.folder)}"
             )
+        check_names(self.folder, self.manifest.files)
         if verify:
             self._verify(show_progress=show_progress)
         self.codec: Codec = CODECS.build(self.manifest.settings.codec, path=str(self.folder / MANIFEST))
@@ -59,6 +60,9 @@ class CacheReader:
                 f"{self.folder / MANIFEST} names {len(indexes)} indexes instead of one; {again(self.folder)}"
             )
         self._index = Index(self.folder / indexes[0].path)
+        strange = set(self._index.shards) - {shard.path for shard in self.manifest.shards}
+        if strange:
+            raise ValueError(f"{self.folder}: the index names {sorted(strange)[0]!r}, which {MANIFEST} does not know")
         self._open: OrderedDict[int, MappedTensors] = OrderedDict()
 
     def _verify(self, *, show_progress: bool) -> None:

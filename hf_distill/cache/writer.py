@@ -17,6 +17,7 @@ from accelerate import PartialState
 from accelerate.utils import gather, pad_across_processes
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from hf_distill.cache.format import HEADS, MANIFEST, SHARDS, TEACHER, Manifest, Settings, StoredFile
 from hf_distill.cache.index import ShardKeys, write_index
@@ -138,7 +139,9 @@ class CacheWriter:
         files = [*_files(self.folder / SHARDS), *_files(self.folder / HEADS)]
         mine = files[self._state.process_index :: self._state.num_processes]
         with ThreadPoolExecutor(_HASHERS) as pool:
-            whole = list(pool.map(lambda path: file_sha256(path) == path.stem, mine))
+            checked = pool.map(lambda path: file_sha256(path) == path.stem, mine)
+            quiet = not self._state.is_main_process
+            whole = list(tqdm(checked, total=len(mine), desc="Checking what is there", delay=1.0, disable=quiet))
         for path, is_whole in zip(mine, whole, strict=True):
             if not is_whole:
                 logger.warning("%s is damaged; its examples go through the teacher again", path)

@@ -56,6 +56,7 @@ def open_teacher(recipe: Recipe, workspace: Workspace) -> TeacherSequence:
     assert recipe.teacher is not None
     if not recipe.teacher.is_one_model:
         kind = "an ensemble" if recipe.teacher.ensemble is not None else "the student itself"
+        kind = kind if recipe.teacher.can_run else "what was cached of it"
         raise ValueError(f"the teacher of this recipe is {kind}, which has no revisions of its own to look at")
     return open_model(recipe.teacher, workspace.teacher)
 

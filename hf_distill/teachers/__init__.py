@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 # Lazy, because specifications, selections and lists of revisions are read without torch.
 _EXPORTS = {
     "AdapterOffTeacher": "adapter_off",
+    "CachedTeacher": "cached",
     "DifficultyRouter": "router",
     "EmaTeacher": "ema",
     "EnsembleTeacher": "ensemble",
@@ -20,6 +21,7 @@ _EXPORTS = {
 
 __all__ = [
     "AdapterOffTeacher",
+    "CachedTeacher",
     "DifficultyRouter",
     "EmaTeacher",
     "EnsembleTeacher",
@@ -33,6 +35,7 @@ __all__ = [
 if TYPE_CHECKING:
     from hf_distill.teachers.adapter_off import AdapterOffTeacher as AdapterOffTeacher
     from hf_distill.teachers.base import TeacherSource as TeacherSource
+    from hf_distill.teachers.cached import CachedTeacher as CachedTeacher
     from hf_distill.teachers.ema import EmaTeacher as EmaTeacher
     from hf_distill.teachers.ensemble import EnsembleTeacher as EnsembleTeacher
     from hf_distill.teachers.ladder import LadderTeacher as LadderTeacher

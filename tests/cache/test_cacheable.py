@@ -137,3 +137,12 @@ def test_examples_that_are_a_function_of_their_number_are_taken(tmp_path: Path) 
     assert random.getstate() == states[0]
     assert torch.equal(torch.get_rng_state(), states[1])
     assert (np.random.get_state()[1] == states[2]).all()  # noqa: NPY002
+
+
+def test_an_order_that_is_drawn_anew_is_refused(tmp_path: Path) -> None:
+    """Examples sorted by length come in an order that the student's own dropout would change."""
+    teacher = TeacherSequence(str(save_teacher_run(tmp_path / "teacher")))
+    data = examples("classification", count=40)
+    walk = make_walk(tmp_path / "walk", "classification", teacher, data, train_sampling_strategy="group_by_length")
+    with pytest.raises(ValueError, match="or their order is, as with train_sampling_strategy: group_by_length"):
+        check_repeatable(walk)

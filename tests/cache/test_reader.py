@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,18 @@ def test_a_missing_example_is_named_with_the_likely_reasons(case: Case) -> None:
     reader.check(commit, keys, np.arange(len(keys)) != 2)
     with pytest.raises(ValueError, match="holds no target of this revision at all"):
         reader.read("0" * 40, keys, counts)
+
+
+def test_a_cache_that_leads_out_of_its_folder_is_refused_even_unverified(folder: Path) -> None:
+    manifest = Manifest.load(folder)
+    index = next(file for file in manifest.files if file.path.startswith("index/"))
+    others = [file for file in manifest.files if file is not index]
+    manifest.with_files([*others, replace(index, path=f"../cache/{index.path}")]).save(folder)
+    with pytest.raises(ValueError, match="is no file of its folder"):
+        CacheReader(folder, verify=False)
+    manifest.with_files([file for file in manifest.files if not file.path.startswith(SHARDS)]).save(folder)
+    with pytest.raises(ValueError, match=r"the index names 'shards/.*', which cache\.json does not know"):
+        CacheReader(folder, verify=False)
 
 
 def test_another_number_of_rows_is_refused(case: Case) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from cache_two_ranks import CASES
-from launching import Found, found_by_two_ranks
+from launching import Found, found_by_two_ranks, once_for_all, run_two_ranks
+from tiny_recipes import parity_mapping
+
+from hf_distill.pipeline.run import run_recipe
+from hf_distill.recipe import Recipe
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 
@@ -33,3 +40,30 @@ def test_both_train_the_student_of_the_live_teacher(ranks: tuple[Found, ...], ca
     for found in ranks:
         torch.testing.assert_close(found[f"{case}/cached"], found[f"{case}/live"], rtol=1e-5, atol=1e-6)
     assert torch.equal(ranks[0][f"{case}/cached"], ranks[1][f"{case}/cached"])
+
+
+def mapping(folder: Path, *, ranks: int) -> dict[str, Any]:
+    """A recipe of 50 examples a step, however many processes share them."""
+    found = parity_mapping(folder / "run", compare={"two_shot": {"name": "two_shot", "revision": 40, "steps": 10}})
+    for training in (found["teacher"]["train"]["training"], found["training"]):
+        training.update(per_device_train_batch_size=50 // ranks, max_steps=40)
+    found["teacher"]["train"]["training"]["max_steps"] = 60
+    return found
+
+
+def cache_on_two_ranks(folder: Path) -> None:
+    Recipe.from_dict(mapping(folder, ranks=2)).save(folder / "tiny.yaml")
+    (folder / "shown.txt").write_text(run_two_ranks("-m", "hf_distill", "cache", folder / "tiny.yaml"))
+
+
+def test_the_command_on_two_ranks_shows_one_table_and_one_process_reads_its_cache(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    folder = once_for_all(tmp_path_factory, "cached-recipe", cache_on_two_ranks)
+    shown = (folder / "shown.txt").read_text()
+    assert shown.count("revision ") == shown.count("targets: ") == 1
+    assert "its students ask 2,000 times" in shown
+    alone = mapping(tmp_path, ranks=1)
+    alone["teacher"] = {"cached": str(folder / "run" / "targets")}
+    record = run_recipe(Recipe.from_dict(alone))
+    assert record.runs[0].stages[0].revision == "checkpoint-40"
