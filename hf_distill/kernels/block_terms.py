@@ -1,19 +1,37 @@
 """Several terms on one block of rows: their values, and the gradient of their weighted sum.
 
-A block is small enough for the processor's cache. Shape legend: r rows of a block, K terms, V vocabulary, W ≤ V.
+A block is small enough for the processor's cache. Shape legend: P passes of the student, r rows of a block, K terms,
+V vocabulary, W ≤ V.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hf_distill.kernels.closed_forms import CLOSED_FORMS, Block, Distribution
-from hf_distill.kernels.row_terms import RowTerm, View
+from hf_distill.kernels.closed_forms import CLOSED_FORMS, Block
+from hf_distill.kernels.entries import Entry, lay_out
+from hf_distill.kernels.pass_forms import PASS_FORMS, PassBlock
+from hf_distill.kernels.row_terms import RowTerm
 from hf_distill.kernels.scratch import Scratch
+from hf_distill.kernels.softmaxes import Softmaxes
 from hf_distill.signals import Signals
+
+
+class BlockData(NamedTuple):
+    """What is known of a block.
+
+    Shapes: `students` (r, own) for each pass, `teacher_rW` (r, shared), `labels_r` (r,); `values_Kr` (K, r) is to be
+    written.
+    """
+
+    students: Sequence[Tensor]
+    teacher_rW: Tensor | None
+    labels_r: Tensor | None
+    values_Kr: Tensor
 
 
 class BlockTerms:
@@ -27,6 +45,7 @@ class BlockTerms:
         own: Width of the student's logits that come in.
         gradient: Whether a gradient is wanted.
         keep_student: Whether the caller reads the student's logits after `compute`.
+        passes: Of the student.
 
     Attributes:
         unit: By which number the gradient of `compute` has to be multiplied: the weight largest in size, so that what
@@ -34,153 +53,127 @@ class BlockTerms:
     """
 
     def __init__(
-        self, terms: Sequence[RowTerm], *, shared: int, own: int, gradient: bool, keep_student: bool = False
+        self,
+        terms: Sequence[RowTerm],
+        *,
+        shared: int,
+        own: int,
+        gradient: bool,
+        keep_student: bool = False,
+        passes: int = 1,
     ) -> None:
-        self._terms = terms
         self._gradient = gradient
         self._shared = shared
-        self._students = [term.student_view(shared, own) for term in terms]
-        self._teachers = [term.teacher_view(shared) for term in terms]
+        self._entries = lay_out(terms, shared=shared, own=own, passes=passes)
         open_terms = not all(term.closed for term in terms)
-        self._keep_student = keep_student or open_terms or len(set(self._students)) > 1
-        self._keep_teacher = open_terms or len(set(self._teachers) - {None}) > 1
-        # One closed form: its logits, its softmax and its gradient take turns in the same memory.
-        self._alone = len(terms) == 1 and not self._keep_student
+        # Of a pass, one distribution only is read: its logits are then free for the gradient.
+        views = {view for entry in self._entries for view in entry.students}
+        self._keep_student = keep_student or open_terms or len(views) > passes
+        self._keep_teacher = open_terms or len({entry.teacher for entry in self._entries} - {None}) > 1
+        # One entry: logits, softmax and gradient take turns in the same memory.
+        self._alone = len(self._entries) == 1 and not self._keep_student
         self.unit = max((term.weight for term in terms), key=abs) or 1.0
 
-    def compute(
-        self,
-        student_rV: Tensor,
-        teacher_rW: Tensor | None,
-        labels_r: Tensor | None,
-        *,
-        scratch: Scratch,
-        values_Kr: Tensor,
-    ) -> Tensor:
+    def compute(self, data: BlockData, scratch: Scratch) -> list[Tensor]:
         """Write the terms' values and return the gradient of Σ weight · value / `unit`; logits may be written over.
 
-        The gradient lies in `student_rV` itself or in scratch memory; where none is wanted, it means nothing.
+        The gradient lies where the logits were or in scratch memory; where none is wanted, it means nothing.
 
-        Shapes: `student_rV` (r, own), `teacher_rW` (r, shared), `labels_r` (r,), `values_Kr` (K, r); returns (r, own).
+        Shapes: returns (r, own) for each pass.
         """
-        softmaxes = _Softmaxes(
-            student_rV, teacher_rW, scratch, keep_student=not self._alone, keep_teacher=self._keep_teacher
+        softmaxes = Softmaxes(
+            data.students,
+            data.teacher_rW,
+            scratch,
+            keep_student=not self._alone,
+            keep_teacher=self._keep_teacher,
         )
-        total_rV = scratch.take(*student_rV.shape) if self._keep_student else student_rV
-        for index, term in enumerate(self._terms):
-            if term.closed:
-                self._closed(index, softmaxes, labels_r, scratch, values_Kr[index], total_rV)
+        keep = self._keep_student
+        totals = [scratch.take(*one.shape) if keep else one for one in data.students]
+        for entry in self._entries:
+            if entry.term.compares_passes:
+                self._across_passes(entry, data, softmaxes, scratch, totals)
+            elif entry.term.closed:
+                self._closed(entry, data, softmaxes, scratch, totals)
             else:
-                self._by_autograd(index, student_rV, teacher_rW, labels_r, values_Kr[index], total_rV)
-        return total_rV
+                self._by_autograd(entry, data, totals)
+        return totals
 
     def _closed(
-        self,
-        index: int,
-        softmaxes: _Softmaxes,
-        labels_r: Tensor | None,
-        scratch: Scratch,
-        values_r: Tensor,
-        total_rV: Tensor,
+        self, entry: Entry, data: BlockData, softmaxes: Softmaxes, scratch: Scratch, totals: Sequence[Tensor]
     ) -> None:
-        term, student, teacher = self._terms[index], self._students[index], self._teachers[index]
+        term, (view,) = entry.term, entry.students
         # The softmaxes first: they read logits whose memory the gradient may get.
-        q = softmaxes.student(student)
-        p = None if teacher is None else softmaxes.teacher(teacher)
-        # The last term that reads a distribution may write over its logarithms.
-        work_q = scratch.take(*q.log_rV.shape) if student in self._students[index + 1 :] else q.log_rV
+        q = softmaxes.student(view)
+        p = None if entry.teacher is None else softmaxes.teacher(entry.teacher)
+        shape = q.log_rV.shape
+        work_q = q.log_rV if entry.spare_student else scratch.take(*shape)
         work_p = None
         if p is not None:
-            work_p = scratch.take(*p.log_rV.shape) if teacher in self._teachers[index + 1 :] else p.log_rV
-        # The first gradient is written where the sum goes, if it is as wide.
-        direct = index == 0 and student.width == total_rV.shape[1]
-        out = total_rV if direct else scratch.take(*q.log_rV.shape)
-        block = Block(p, q, labels_r, work_p, work_q, scratch.take(*q.log_rV.shape), out, self._gradient)
+            work_p = p.log_rV if entry.spare_teacher else scratch.take(*shape)
+        out, direct = _out(entry, view.number, totals[view.number], scratch, shape[1])
+        block = Block(p, q, data.labels_r, work_p, work_q, scratch.take(*shape), out, self._gradient)
         form = CLOSED_FORMS[type(term.objective)](term.objective, block)
-        torch.mul(form.values_r, term.value_factor, out=values_r)
+        _write_value(entry, form.values_r, term.value_factor, data.values_Kr)
         if self._gradient:
-            factor = form.factor * term.gradient_factor * term.weight / self.unit
-            _add(total_rV, None if direct else out, factor, first=index == 0)
+            factor = form.factor * term.gradient_factor * term.weight * entry.share / self.unit
+            _add(totals[view.number], None if direct else out, factor, begins=view.number in entry.begins)
 
-    def _by_autograd(
-        self,
-        index: int,
-        student_rV: Tensor,
-        teacher_rW: Tensor | None,
-        labels_r: Tensor | None,
-        values_r: Tensor,
-        total_rV: Tensor,
+    def _across_passes(
+        self, entry: Entry, data: BlockData, softmaxes: Softmaxes, scratch: Scratch, totals: Sequence[Tensor]
     ) -> None:
-        term = self._terms[index]
+        term = entry.term
+        distributions = [softmaxes.student(view) for view in entry.students]
+        targets = [
+            _out(entry, view.number, totals[view.number], scratch, one.log_rV.shape[1])
+            for view, one in zip(entry.students, distributions, strict=True)
+        ]
+        block = PassBlock(distributions, scratch, [out for out, _ in targets], self._gradient)
+        form = PASS_FORMS[type(term.objective)](term.objective, block)
+        _write_value(entry, form.values_r, 1.0, data.values_Kr)
+        if self._gradient:
+            factor = form.factor * term.weight * entry.share / self.unit
+            for number, (out, direct) in enumerate(targets):
+                _add(totals[number], None if direct else out, factor, begins=number in entry.begins)
+
+    def _by_autograd(self, entry: Entry, data: BlockData, totals: Sequence[Tensor]) -> None:
+        term, number = entry.term, entry.students[0].number
         with torch.set_grad_enabled(self._gradient):
-            leaf_rV = student_rV.detach().requires_grad_(self._gradient)
+            leaf_rV = data.students[number].detach().requires_grad_(self._gradient)
             signals = Signals(
-                student_logits=leaf_rV, labels=labels_r, teacher_logits=teacher_rW, shared_width=self._shared
+                student_logits=leaf_rV,
+                labels=data.labels_r,
+                teacher_logits=data.teacher_rW,
+                shared_width=self._shared,
             )
             found_r = term.objective.values(signals, temperature=term.temperature)
-            values_r.copy_(found_r.detach())
+            _write_value(entry, found_r.detach(), 1.0, data.values_Kr)
             if self._gradient:
                 (gradient_rV,) = torch.autograd.grad(found_r.sum(), leaf_rV)
-                _add(total_rV, gradient_rV, term.weight / self.unit, first=index == 0)
+                factor = term.weight * entry.share / self.unit
+                _add(totals[number], gradient_rV, factor, begins=number in entry.begins)
 
 
-class _Softmaxes:
-    """The distributions of one block, each computed when a term first reads it."""
-
-    def __init__(
-        self,
-        student_rV: Tensor,
-        teacher_rW: Tensor | None,
-        scratch: Scratch,
-        *,
-        keep_student: bool,
-        keep_teacher: bool,
-    ) -> None:
-        self._student_rV = student_rV
-        self._teacher_rW = teacher_rW
-        self._scratch = scratch
-        self._keep_student = keep_student
-        self._keep_teacher = keep_teacher
-        self._students: dict[View, Distribution] = {}
-        self._teachers: dict[View, Distribution] = {}
-
-    def student(self, view: View) -> Distribution:
-        if view not in self._students:
-            logits_rW = self._student_rV[:, : view.width]
-            prob_rW = self._take(logits_rW) if self._keep_student else logits_rW
-            self._students[view] = self._distribution(logits_rW, view.temperature, prob_rW)
-        return self._students[view]
-
-    def teacher(self, view: View) -> Distribution:
-        if view not in self._teachers:
-            assert self._teacher_rW is not None, "the caller has checked for a teacher"
-            prob_rW = self._take(self._teacher_rW) if self._keep_teacher else self._teacher_rW
-            make = self._distribution if view.temperature else self._argmax
-            self._teachers[view] = make(self._teacher_rW, view.temperature, prob_rW)
-        return self._teachers[view]
-
-    def _take(self, like_rW: Tensor) -> Tensor:
-        return self._scratch.take(*like_rW.shape)
-
-    def _distribution(self, logits_rW: Tensor, temperature: float, prob_rW: Tensor) -> Distribution:
-        log_rW = self._take(logits_rW)
-        if temperature != 1.0:
-            logits_rW = torch.mul(logits_rW, 1.0 / temperature, out=prob_rW)
-        torch.log_softmax(logits_rW, -1, out=log_rW)
-        return Distribution(log_rW, torch.exp(log_rW, out=prob_rW))
-
-    def _argmax(self, logits_rW: Tensor, temperature: float, prob_rW: Tensor) -> Distribution:
-        # log p is only ever multiplied by p: 0 where p is 1, and anything finite where p is 0.
-        best_r1 = logits_rW.argmax(-1, keepdim=True)
-        return Distribution(self._take(logits_rW).zero_(), prob_rW.zero_().scatter_(1, best_r1, 1.0))
+def _out(entry: Entry, number: int, total_rV: Tensor, scratch: Scratch, width: int) -> tuple[Tensor, bool]:
+    """Return where a gradient goes, and whether that is the sum itself: where it is the first, and as wide."""
+    direct = number in entry.begins and width == total_rV.shape[1]
+    return (total_rV if direct else scratch.take(total_rV.shape[0], width)), direct
 
 
-def _add(total_rV: Tensor, gradient_rW: Tensor | None, factor: float, *, first: bool) -> None:
+def _write_value(entry: Entry, found_r: Tensor, factor: float, values_Kr: Tensor) -> None:
+    values_r = values_Kr[entry.row]
+    if entry.first:
+        torch.mul(found_r, factor * entry.share, out=values_r)
+    else:
+        values_r.add_(found_r, alpha=factor * entry.share)
+
+
+def _add(total_rV: Tensor, gradient_rW: Tensor | None, factor: float, *, begins: bool) -> None:
     """Add factor · gradient to the first columns of the total; None: it is written there already, without factor."""
     if gradient_rW is None:
         if factor != 1.0:
             total_rV.mul_(factor)
         return
-    if first:
+    if begins:
         total_rV.zero_()
     total_rV[:, : gradient_rW.shape[1]].add_(gradient_rW, alpha=factor)

@@ -21,6 +21,7 @@ def dense_loss(
     labels_R: Tensor | None = None,
     scale: Tensor | float = 1.0,
     shared_width: int | None = None,
+    passes: int = 1,
 ) -> RowLoss:
     """Return what `tiled_loss` returns, from logits (R, V), the objectives' own `values` and autograd.
 
@@ -30,9 +31,25 @@ def dense_loss(
     if teacher is not None:
         with torch.no_grad():
             teacher_RV = teacher.logits()
-    signals = Signals(
-        student_logits=student.logits(), labels=labels_R, teacher_logits=teacher_RV, shared_width=shared_width
-    )
-    values = [term.objective.values(signals, temperature=term.temperature) for term in terms]
+    by_pass = student.logits().unflatten(0, (passes, student.rows // passes))
+    seen = [
+        Signals(
+            student_logits=logits_RV,
+            student_passes=by_pass,
+            labels=labels_R,
+            teacher_logits=teacher_RV,
+            shared_width=shared_width,
+        )
+        for logits_RV in by_pass
+    ]
+    values = [
+        torch.stack([term.objective.values(one, temperature=term.temperature) for one in _read(seen, term)]).mean(0)
+        for term in terms
+    ]
     parts = [term.weight * (value * scale).sum() for term, value in zip(terms, values, strict=True)]
     return RowLoss(torch.stack(parts).sum(), torch.stack([value.detach() for value in values]))
+
+
+def _read(seen: list[Signals], term: RowTerm) -> list[Signals]:
+    # What compares the passes is in every pass's signals; it is computed once.
+    return seen[:1] if term.compares_passes else seen

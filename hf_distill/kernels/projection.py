@@ -13,6 +13,9 @@ from hf_distill.kernels.head_rows import HeadRows
 HALF_BOOST = 64.0
 """Keeps small gradients of the logits above the smallest float16, and a sum of them below the largest."""
 
+LOWEST = 2.0**-6
+"""Of the range of a type: stands in for −inf, and a sum of such numbers over some passes stays finite."""
+
 CHUNK_BYTES = 16 * 2**20
 """Of a product in half precision that waits to be added in float32."""
 
@@ -36,8 +39,8 @@ def at_least_float32(dtype: torch.dtype) -> torch.dtype:
 class Projection:
     """A head's first W rows, ready to be multiplied: the autocast type is settled here, once for all tiles.
 
-    A bias of −inf (a masked id) becomes the lowest quarter of the type's range: its probability is 0 all the same, and
-    0 · (−inf) cannot arise.
+    A bias of −inf (a masked id) becomes a very low number: its probability is 0 all the same, and 0 · (−inf) cannot
+    arise.
     """
 
     def __init__(self, head: HeadRows, width: int) -> None:
@@ -46,7 +49,7 @@ class Projection:
         self.weight_WH = head.weight_VH.detach()[:width].to(self.dtype)
         self.bias_W: Tensor | None = None
         if head.bias_V is not None:
-            lowest = torch.finfo(self.dtype).min / 4
+            lowest = torch.finfo(self.dtype).min * LOWEST
             self.bias_W = head.bias_V.detach()[:width].to(self.dtype).clamp(min=lowest)
         self.scale = head.scale
         self.softcap = head.softcap

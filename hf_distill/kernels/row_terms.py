@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from hf_distill.kernels.closed_forms import CLOSED_FORMS
+from hf_distill.kernels.pass_forms import PASS_FORMS
 from hf_distill.objectives import Objective
 from hf_distill.objectives.distributions import ARGMAX_BELOW, TemperedObjective
 from hf_distill.signals import TOKEN_HEADS, Signals
@@ -69,7 +70,12 @@ class RowTerm:
     @property
     def closed(self) -> bool:
         """Whether its gradient is written out; otherwise autograd takes it, a block of rows at a time."""
-        return type(self.objective) in CLOSED_FORMS
+        return type(self.objective) in CLOSED_FORMS or self.compares_passes
+
+    @property
+    def compares_passes(self) -> bool:
+        """Whether the student's passes are compared with each other."""
+        return self.objective.compares_passes
 
     @property
     def divides_student(self) -> bool:
@@ -98,6 +104,11 @@ class RowTerm:
 
 
 def is_row_wise(objective: Objective) -> bool:
-    """Whether an objective compares tokens, and its value of a row depends on this row's logits and label only."""
-    reads_tokens = bool(objective.heads & TOKEN_HEADS) and objective.needs <= READABLE
-    return reads_tokens and objective.unit == "label" and objective.partition_invariant
+    """Whether an objective compares tokens, and its value of a row depends on this row's logits and label only.
+
+    The logits are those of both models; or of all the student's passes, where it is them that are compared.
+    """
+    reads_tokens = bool(objective.heads & TOKEN_HEADS)
+    if not reads_tokens or objective.unit != "label" or not objective.partition_invariant:
+        return False
+    return objective.needs <= READABLE or type(objective) in PASS_FORMS

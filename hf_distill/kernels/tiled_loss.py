@@ -37,6 +37,7 @@ def tiled_loss(
     scale: Tensor | float = 1.0,
     shared_width: int | None = None,
     budget_bytes: int | None = None,
+    passes: int = 1,
 ) -> RowLoss:
     """Return Σ_k weight_k · Σ_r scale_r · value_kr, computed a tile of rows at a time.
 
@@ -56,6 +57,9 @@ def tiled_loss(
         scale: Multiplies every value: a number, a scalar tensor or one a row.
         shared_width: Ids that both heads have, in front; None: all, and the heads have to be equally wide.
         budget_bytes: For the tiles of logits; None: 64 MiB on a CPU, 512 MiB elsewhere.
+        passes: P, how often the student has read the same rows: it has P · R rows, those of the first pass first. The
+            value of a term is its mean over the passes, unless it compares them; the teacher's logits are computed
+            once for all.
 
     Shapes: `labels_R` (R,), `scale` () or (R,).
 
@@ -63,8 +67,9 @@ def tiled_loss(
         ValueError: Teacher or labels are missing where a term reads them, or shapes do not fit.
     """
     terms = list(terms)
-    _check(student, terms, teacher, labels_R, shared_width)
-    job = Job(student, terms, teacher, labels_R, _as_scale(scale, student), shared_width, budget_bytes)
+    rows = _rows_of_a_pass(student, terms, passes)
+    _check(student, rows, terms, teacher, labels_R, shared_width)
+    job = Job(student, terms, teacher, labels_R, _as_scale(scale, student, rows), shared_width, budget_bytes, passes)
     inputs = (student.hidden_RH, student.weight_VH, student.bias_V)
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in inputs):
         return RowLoss(*_TiledLoss.apply(*inputs, job))
@@ -95,18 +100,27 @@ class _TiledLoss(torch.autograd.Function):
         return (*(None if one is None else one.mul_(factor).to(dtype) for one, dtype in pairs), None)
 
 
-def _as_scale(scale: Tensor | float, student: HeadRows) -> Tensor:
+def _as_scale(scale: Tensor | float, student: HeadRows, rows: int) -> Tensor:
     hidden_RH = student.hidden_RH
     found = torch.as_tensor(scale, device=hidden_RH.device).detach()
-    if found.dim() and tuple(found.shape) != (student.rows,):
+    if found.dim() and tuple(found.shape) != (rows,):
         raise ValueError(
-            f"scale has shape {tuple(found.shape)}; expected a number, or one for each of the {student.rows} rows"
+            f"scale has shape {tuple(found.shape)}; expected a number, or one for each of the {rows} rows"
         )
     return found.to(at_least_float32(hidden_RH.dtype))
 
 
+def _rows_of_a_pass(student: HeadRows, terms: list[RowTerm], passes: int) -> int:
+    if passes < 1 or student.rows % passes:
+        raise ValueError(f"{student.rows} rows of the student are not those of {passes} passes over the same rows")
+    if passes == 1 and any(term.compares_passes for term in terms):
+        raise ValueError("a term compares passes of the student, but there is one; pass `passes`")
+    return student.rows // passes
+
+
 def _check(
     student: HeadRows,
+    rows: int,
     terms: list[RowTerm],
     teacher: HeadRows | LogitRows | None,
     labels_R: Tensor | None,
@@ -114,15 +128,15 @@ def _check(
 ) -> None:
     if not terms:
         raise ValueError("a loss needs one term or more, got none")
-    if any(term.needs_labels for term in terms) and (labels_R is None or tuple(labels_R.shape) != (student.rows,)):
+    if any(term.needs_labels for term in terms) and (labels_R is None or tuple(labels_R.shape) != (rows,)):
         shape = None if labels_R is None else tuple(labels_R.shape)
-        raise ValueError(f"a term reads labels: expected labels_R of shape ({student.rows},), got {shape}")
+        raise ValueError(f"a term reads labels: expected labels_R of shape ({rows},), got {shape}")
     if teacher is None:
         if any(term.needs_teacher for term in terms):
             raise ValueError("a term compares with the teacher: pass `teacher`, its rows and head or its logits")
         return
-    if teacher.rows != student.rows:
-        raise ValueError(f"teacher and student must have the same rows, got {teacher.rows} and {student.rows}")
+    if teacher.rows != rows:
+        raise ValueError(f"teacher and student must have the same rows, got {teacher.rows} and {rows}")
     widths = (student.width, teacher.width)
     if shared_width is None and widths[0] != widths[1]:
         raise ValueError(

@@ -11,9 +11,10 @@ from logit_cases import gradient_of, labels_for, logit_pair, values_of
 from torch import Tensor
 
 from hf_distill.kernels import RowTerm
-from hf_distill.kernels.block_terms import BlockTerms
+from hf_distill.kernels.block_terms import BlockData, BlockTerms
 from hf_distill.kernels.scratch import Scratch
-from hf_distill.objectives import CrossEntropy, ForwardKL, GeneralizedJSD, LogitMSE, TotalVariation
+from hf_distill.objectives import CrossEntropy, ForwardKL, GeneralizedJSD, LogitMSE, TotalVariation, XDivergence
+from hf_distill.signals import Signals
 
 STUDENT_RV, TEACHER_RV = logit_pair(4, 9)
 LABELS_R = labels_for(STUDENT_RV[:, :7])
@@ -22,11 +23,9 @@ LABELS_R = labels_for(STUDENT_RV[:, :7])
 def computed(terms: list[RowTerm], *, shared: int = 9, gradient: bool = True) -> tuple[Tensor, Tensor]:
     """The values, and the gradient of their weighted sum."""
     block_terms = BlockTerms(terms, shared=shared, own=9, gradient=gradient)
-    scratch = Scratch(4, 9, like=STUDENT_RV)
     values_Kr = torch.full((len(terms), 4), torch.nan, dtype=torch.float64)
-    found = block_terms.compute(
-        STUDENT_RV.clone(), TEACHER_RV[:, :shared].clone(), LABELS_R, scratch=scratch, values_Kr=values_Kr
-    )
+    data = BlockData([STUDENT_RV.clone()], TEACHER_RV[:, :shared].clone(), LABELS_R, values_Kr)
+    (found,) = block_terms.compute(data, Scratch(4, 9, like=STUDENT_RV))
     return values_Kr, found * block_terms.unit
 
 
@@ -84,3 +83,30 @@ def test_what_is_written_stays_near_one_where_weights_are_tiny():
 def test_values_without_gradients_are_the_same():
     terms = [RowTerm(objective=objective) for objective in (ForwardKL(), TotalVariation(), CrossEntropy())]
     assert torch.equal(computed(terms, gradient=False)[0], computed(terms)[0])
+
+
+def test_passes_share_the_teacher_and_keep_their_gradients_apart():
+    terms = [
+        RowTerm(objective=CrossEntropy(), weight=0.5),
+        RowTerm(objective=XDivergence(), weight=2.0),
+        RowTerm(objective=ForwardKL(), weight=-1.5, temperature=2.0),
+        RowTerm(objective=TotalVariation()),
+    ]
+    passes = [logit_pair(4, 9, seed=seed)[0] for seed in range(3)]
+    block_terms = BlockTerms(terms, shared=7, own=9, gradient=True, passes=3)
+    values_Kr = torch.full((4, 4), torch.nan, dtype=torch.float64)
+    data = BlockData([one.clone() for one in passes], TEACHER_RV[:, :7].clone(), LABELS_R, values_Kr)
+    found = [one * block_terms.unit for one in block_terms.compute(data, Scratch(4, 9, like=STUDENT_RV))]
+    leaves = torch.stack(passes).requires_grad_()
+    expected = []
+    for term in terms:
+        signals = [
+            Signals(one, labels=LABELS_R, teacher_logits=TEACHER_RV, shared_width=7, student_passes=leaves)
+            for one in (leaves[:1] if term.compares_passes else leaves)
+        ]
+        values = [term.objective.values(one, temperature=term.temperature) for one in signals]
+        expected.append(torch.stack(values).mean(0))
+    assert distance(values_Kr, torch.stack(expected).detach()) < 1e-12
+    total = sum(term.weight * values.sum() for term, values in zip(terms, expected, strict=True))
+    (gradient_KRV,) = torch.autograd.grad(total, leaves)
+    assert distance(torch.stack(found), gradient_KRV) < 1e-12

@@ -11,6 +11,7 @@ from hf_distill.objectives import CKD, OBJECTIVES, CrossEntropy, ForwardKL, Logi
 ROW_WISE = {
     "cross_entropy", "forward_kl", "reverse_kl", "symmetric_kl", "generalized_jsd", "skew_kl", "skew_reverse_kl",
     "total_variation", "top_k_kl", "decoupled_kd", "logit_mse", "margin_mse", "logit_cosine", "soft_rank_correlation",
+    "x_divergence",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from hf_distill.objectives import CrossEntropy, ForwardKL
 def run(needed: tuple[bool, bool, bool], *, scale: torch.Tensor | None = None, weight: float = 1.0):
     case = head_case()
     terms = [RowTerm(objective=ForwardKL(), weight=weight)]
-    job = Job(case.student, terms, case.teacher, None, case.scale if scale is None else scale, None, 500)
+    job = Job(case.student, terms, case.teacher, None, case.scale if scale is None else scale, None, 500, 1)
     return case, terms, TileRun(job, needed).done()
 
 

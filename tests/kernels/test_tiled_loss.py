@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from head_cases import CLOSED, OPEN, Case, Watch, assert_same, distance, head_case
@@ -10,7 +12,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hf_distill.kernels import HeadRows, LogitRows, RowTerm, dense_loss, tiled_loss
-from hf_distill.objectives import CrossEntropy, ForwardKL, GeneralizedJSD, ReverseKL, SkewKL, SkewReverseKL
+from hf_distill.objectives import (
+    CrossEntropy,
+    ForwardKL,
+    GeneralizedJSD,
+    ReverseKL,
+    SkewKL,
+    SkewReverseKL,
+    XDivergence,
+)
 from hf_distill.signals import IGNORE_INDEX
 
 EXACT = 1e-12
@@ -276,6 +286,55 @@ def test_parts_of_the_rows_add_up_to_the_whole():
     whole = case.everything(tiled_loss, terms)[2:]
     parts = [part(rows).everything(tiled_loss, terms)[2:] for rows in (slice(0, 3), slice(3, 10))]
     assert_same([a + b for a, b in zip(*parts, strict=True)], whole, within=EXACT)
+
+
+PASS_TERMS = [
+    RowTerm(objective=CrossEntropy(), weight=0.6),
+    RowTerm(objective=XDivergence(), weight=2.0),
+    RowTerm(objective=ForwardKL(), temperature=2.0),
+    RowTerm(objective=OPEN[0], weight=0.1),
+]
+
+
+@pytest.mark.parametrize("terms", [PASS_TERMS, PASS_TERMS[1:2], PASS_TERMS[:1], PASS_TERMS[:3]], ids=len)
+@pytest.mark.parametrize("passes", [2, 3])
+@pytest.mark.parametrize("softcap", [None, 3.0])
+def test_several_passes_are_compared_and_averaged_as_with_whole_logits(terms, passes, softcap):
+    case = several_passes(passes, 9, softcap=softcap)
+    for budget in (1, 2 * (passes + 1) * 23 * 8, 10**6):
+        tiled = case.everything(tiled_loss, terms, passes=passes, budget_bytes=budget)
+        assert_same(tiled, case.everything(dense_loss, terms, passes=passes), within=EXACT)
+
+
+def test_several_passes_survive_ids_of_minus_infinity_and_no_rows():
+    case = several_passes(5, 4, dtype=torch.float32)
+    with torch.no_grad():
+        case.leaves[2][3] = -torch.inf
+    loss, values, *gradients = case.everything(tiled_loss, PASS_TERMS[1:2], passes=5)
+    assert torch.isfinite(values).all() and loss > 0
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    none = several_passes(3, 0).everything(tiled_loss, PASS_TERMS[:3], passes=3)
+    assert none[0] == 0.0 and none[1].shape == (3, 0)
+
+
+def test_k_passes_cost_the_teacher_once_and_the_student_k_times():
+    case = several_passes(3, 100, dtype=torch.float32)
+    with Watch() as watch:
+        case.loss(tiled_loss, PASS_TERMS[1:3], passes=3)
+    assert watch.products == 1 + 3 * 3
+
+
+def several_passes(passes: int, rows: int, **more: Any) -> Case:
+    """A student that has read `rows` rows several times, the teacher once."""
+    case, once = head_case(passes * rows, **more), head_case(rows, seed=1, dtype=more.get("dtype", torch.float64))
+    return case._replace(teacher=once.teacher, labels_R=once.labels_R, scale=once.scale)
+
+
+def test_rows_that_are_not_those_of_all_passes_are_refused():
+    with pytest.raises(ValueError, match="7 rows of the student are not those of 2 passes"):
+        head_case().loss(tiled_loss, one(CrossEntropy()), passes=2)
+    with pytest.raises(ValueError, match="there is one; pass `passes`"):
+        head_case().loss(tiled_loss, one(XDivergence()))
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_computed():
