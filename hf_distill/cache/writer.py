@@ -30,8 +30,6 @@ from hf_distill.teachers.weight_files import file_sha256
 
 logger = logging.getLogger(__name__)
 
-_HASHERS = 4
-
 
 @dataclass
 class _Waiting:
@@ -138,7 +136,7 @@ class CacheWriter:
         """Remove what a killed process left half-written and what was damaged since; each process sees to a share."""
         files = [*_files(self.folder / SHARDS), *_files(self.folder / HEADS)]
         mine = files[self._state.process_index :: self._state.num_processes]
-        with ThreadPoolExecutor(_HASHERS) as pool:
+        with ThreadPoolExecutor(max_workers=4) as pool:
             checked = pool.map(lambda path: file_sha256(path) == path.stem, mine)
             quiet = not self._state.is_main_process
             whole = list(tqdm(checked, total=len(mine), desc="Checking what is there", delay=1.0, disable=quiet))
