@@ -60,11 +60,12 @@ class Loss:
         step: int,
         scale: int,
         log: LossLog,
+        passes: int = 1,
     ) -> Tensor:
         """Return what `add_up` returns, from rows in front of the heads, without their logits ever being whole.
 
         Args:
-            student: The student's rows that count, and its head.
+            student: The student's rows that count, and its head; those of the first pass first.
             terms: What is added up, each a function of one row's logits and label.
             teacher: The teacher's rows and head, or its logits; None where no term reads them.
             labels_R: The rows' labels, where there are any.
@@ -73,6 +74,7 @@ class Loss:
             step: The optimizer step.
             scale: Number of ranks over which gradients are averaged.
             log: Gets each term's share.
+            passes: Of the student over the same rows.
         """
         factor = scale / self._denominators["label"]
         row_terms = [
@@ -80,7 +82,13 @@ class Loss:
             for term in terms
         ]
         loss, values_KR = tiled_loss(
-            student, row_terms, teacher=teacher, labels_R=labels_R, scale=factor, shared_width=shared_width
+            student,
+            row_terms,
+            teacher=teacher,
+            labels_R=labels_R,
+            scale=factor,
+            shared_width=shared_width,
+            passes=passes,
         )
         for term, values_R in zip(terms, values_KR, strict=True):
             log.add(f"objective/{term.key}", factor * values_R.sum(), step=step)

@@ -210,11 +210,7 @@ class SignalReader:
     ) -> list[Pass]:
         if stage.pass_mode == "loop" or stage.passes == 1:
             return [self._pass(student, batch, rows, wanted, view) for _ in range(stage.passes)]
-        repeated = {
-            key: value.repeat(stage.passes, *[1] * (value.dim() - 1)) if isinstance(value, Tensor) else value
-            for key, value in batch.items()
-        }
-        readings = self.student_reading(student, repeated, wanted, view).chunk(stage.passes)
+        readings = self.student_reading(student, repeated(batch, stage.passes), wanted, view).chunk(stage.passes)
         return [Pass(one, rows.of(one.logits), whole=True) for one in readings]
 
     def hidden(self, student: Student, inputs: Mapping[str, Any], pair: LayerPair) -> list[Signals]:
@@ -232,3 +228,11 @@ class SignalReader:
                 examples=len(teacher) if examples_are_tokens(inputs) else None,
             )
         ]
+
+
+def repeated(batch: Mapping[str, Any], times: int) -> dict[str, Any]:
+    """Return a batch several times, one behind the other. Shapes: (B, ...) -> (times · B, ...)."""
+    return {
+        key: value.repeat(times, *[1] * (value.dim() - 1)) if isinstance(value, Tensor) else value
+        for key, value in batch.items()
+    }

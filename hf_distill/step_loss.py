@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hf_distill.curricula import Stage, Term
 from hf_distill.kernels import is_row_wise
 from hf_distill.kernels.heads import Head
 from hf_distill.loss import Loss
-from hf_distill.signal_reader import SignalReader, Student
+from hf_distill.signal_reader import SignalReader, Student, repeated
 from hf_distill.signals import select_rows
 from hf_distill.views.reading import ViewReader, terms_by_view
 
@@ -94,18 +95,30 @@ class StepLoss:
         scale: int,
     ) -> Tensor | None:
         """Return the loss where each term is a function of one row's logits and label, else None."""
-        row_wise = stage.layers is None and stage.passes == 1 and all(is_row_wise(term.objective) for term in terms)
+        row_wise = stage.layers is None and all(is_row_wise(term.objective) for term in terms)
         row_head = self.reader.row_head(student) if row_wise else None
         if row_head is None:
             return None
         batch, rows = self.reader.positioned(inputs), select_rows(self.reader.head, inputs)
+        forwards, own, own_rows = stage.passes, batch, rows
+        if stage.pass_mode == "repeat" and stage.passes > 1:
+            forwards, own = 1, repeated(batch, stage.passes)
+            own_rows = select_rows(self.reader.head, repeated(inputs, stage.passes))
         # The teacher runs first: the student's rows meet its own inside the student's forward.
         taught = any(term.objective.uses_teacher for term in terms)
         teacher = self.reader.teacher_head_rows(batch, rows) if taught else None
 
+        earlier: list[Tensor] = []
+        for _ in range(forwards - 1):
+            found = row_head.read(lambda: student.forward(own), lambda hidden, head: own_rows.of(hidden))
+            if found is None:
+                return None
+            earlier.append(found)
+
         def at_head(hidden: Tensor, head: Head) -> Tensor:
             return self.loss.of_rows(
-                head.rows(rows.of(hidden)),
+                # The rows of the first pass first; those of one pass need no copy.
+                head.rows(torch.cat([*earlier, own_rows.of(hidden)]) if earlier else own_rows.of(hidden)),
                 terms,
                 teacher=teacher,
                 labels_R=rows.labels_R,
@@ -114,6 +127,7 @@ class StepLoss:
                 step=step,
                 scale=scale,
                 log=self.reader.log,
+                passes=stage.passes,
             )
 
-        return row_head.read(lambda: student.forward(batch), at_head)
+        return row_head.read(lambda: student.forward(own), at_head)

@@ -109,17 +109,18 @@ def dense_head_bytes(student: ModelSize, teacher: ModelSize | None, shape: Batch
     return 4 * (whole + rows)
 
 
-def tiled_head_bytes(student: ModelSize, teacher: ModelSize | None, shape: BatchShape, *, buffers: int) -> int:
-    """Return the bytes of a head in tiles: its buffers, the head's gradient, and the rows' hidden states.
+def tiled_head_bytes(student: ModelSize, teacher: ModelSize | None, shape: BatchShape, *, budget: int) -> int:
+    """Return the bytes of a head in tiles: the tiles, the head's gradient, and the rows' hidden states.
 
     Args:
         student: Its size.
         teacher: Its size, or None.
         shape: Of a micro-batch.
-        buffers: Bytes that tiles may take.
+        budget: Most bytes that tiles may take.
     """
+    tiles = min(budget, 4 * shape.rows * (student.outputs + (teacher.outputs if teacher else 0)))
     rows = shape.rows * (2 * student.hidden + (teacher.hidden if teacher else 0))
-    return buffers + 4 * (student.outputs * student.hidden + rows)
+    return tiles + 4 * (student.outputs * student.hidden + rows)
 
 
 def _states_per_parameter(args: TrainingArguments) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from hf_distill.kernels.tile_sizes import BUDGET_BYTES, BUDGET_BYTES_ELSEWHERE
 from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, task_of
 from hf_distill.pipeline.checks import check_keys
 from hf_distill.pipeline.plan_check import planned_steps
@@ -21,11 +22,12 @@ from hf_distill.pipeline.student import student_trainer
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.planning.caching import CacheSize, cache_sizes
 from hf_distill.planning.cell_plan import CellPlan, cell_plan
-from hf_distill.planning.memory import BatchShape, MemoryLine, dense_head_bytes, step_memory
+from hf_distill.planning.memory import BatchShape, MemoryLine, dense_head_bytes, step_memory, tiled_head_bytes
 from hf_distill.planning.model_size import ModelSize, model_size
 from hf_distill.planning.probe import PROBED, Probe, batch_shape, probe_steps
 from hf_distill.planning.stand_in import StandIn, refuse_several_teachers, stand_in_teacher
 from hf_distill.recipe import Recipe
+from hf_distill.signals import TOKEN_HEADS
 from hf_distill.tasks import Task
 from hf_distill.teachers import LiveTeacher
 from hf_distill.trainer import ProgressiveDistillTrainer
@@ -138,12 +140,17 @@ def _together(
     visited = sum(plan.students * sum(plan.examples_read.values()) for plan in plans)
     rows = distinct * shape.rows // shape.examples
     students = sum(plan.students for plan in plans)
+    if trainer.distillation.head in TOKEN_HEADS:
+        budget = BUDGET_BYTES.get(trainer.args.device.type, BUDGET_BYTES_ELSEWHERE)
+        head = tiled_head_bytes(student, teacher, shape, budget=budget)
+    else:
+        head = dense_head_bytes(student, teacher, shape)
     return RunPlan(
         student=student,
         teacher=teacher,
         revisions=len(stand_in.revisions) if stand_in is not None else 0,
         shape=shape,
-        memory=step_memory(student, teacher, trainer.args, shape, head=dense_head_bytes(student, teacher, shape)),
+        memory=step_memory(student, teacher, trainer.args, shape, head=head),
         device=trainer.args.device.type,
         device_bytes=device_memory(trainer.args.device),
         cells=plans,

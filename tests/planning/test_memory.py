@@ -66,4 +66,7 @@ def test_a_dense_head_holds_whole_logits_and_a_tiled_one_its_buffers():
     student, teacher = size(), size(hidden=16)
     # Student logits and their gradient and teacher logits over 16 positions, four row-wise tensors over 5 rows.
     assert dense_head_bytes(student, teacher, SHAPE) == 4 * (2 * 16 * 100 + 16 * 100 + 4 * 5 * 100)
-    assert tiled_head_bytes(student, teacher, SHAPE, buffers=1000) == 1000 + 4 * (100 * 8 + 5 * (2 * 8 + 16))
+    held = 4 * (100 * 8 + 5 * (2 * 8 + 16))
+    assert tiled_head_bytes(student, teacher, SHAPE, budget=1000) == 1000 + held
+    # A few rows of a small vocabulary are less than any budget.
+    assert tiled_head_bytes(student, teacher, SHAPE, budget=10**9) == 4 * 5 * (100 + 100) + held
