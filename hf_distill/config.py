@@ -40,6 +40,18 @@ class ProgressiveDistillConfig(TrainingArguments):
             "help": "classification, regression, masked_lm or causal_lm; by default read from the student's class."
         },
     )
+    teacher_window: bool = field(
+        default=False,
+        metadata={
+            "help": "let the teacher answer all micro-batches of an optimizer step in one call, before the student's "
+            "first forward: fewer and larger calls, with the same losses. What it says of the rows that count is kept "
+            "for the whole step, so that it is off where gradients are accumulated for want of memory."
+        },
+    )
+    teacher_window_examples: int | None = field(
+        default=None,
+        metadata={"help": "most examples of one such call; null: all of the step. A micro-batch is never split."},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,6 +59,11 @@ class ProgressiveDistillConfig(TrainingArguments):
             raise ValueError(f"at_switch must be `continue`, `reset_optimizer` or `restart`, got {self.at_switch!r}")
         if self.head is not None and self.head not in get_args(Head):
             raise ValueError(f"head must be one of {', '.join(get_args(Head))} or null, got {self.head!r}")
+        if self.teacher_window_examples is not None and not (self.teacher_window and self.teacher_window_examples > 0):
+            raise ValueError(
+                f"teacher_window_examples is {self.teacher_window_examples}: it must be positive, and goes with "
+                "teacher_window: true; leave it out"
+            )
         if self.use_liger_kernel:
             raise ValueError(
                 "use_liger_kernel replaces the head's loss and drops the logits that distillation compares; leave it "

@@ -255,6 +255,7 @@ class Distillation:
 
     def count_window(self, batches: Sequence[Mapping[str, Any]], device: torch.device) -> None:
         """Count the items of an accumulation window on all ranks, for the loss and for the log."""
+        self.reader.open_window(batches)
         counts = self.loss.count_window(batches, device)
         self.log.count_tokens(counts[UNITS.index("token")])
 
@@ -282,5 +283,6 @@ class Distillation:
         """
         stage = self.stage_at(step)
         self.enter_stage(step)
+        self.reader.next_micro_batch()
         live, progress = self.live_terms(step), step / self.max_steps
         return self.step_loss(student, inputs, stage, live, progress=progress, step=step, scale=scale)

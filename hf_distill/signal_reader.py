@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from hf_distill.curricula import Stage, Term
@@ -20,6 +21,7 @@ from hf_distill.reading import Reading, Wanted, read_model
 from hf_distill.reduction import examples_are_tokens
 from hf_distill.row_head import RowHead
 from hf_distill.signals import TOKEN_HEADS, Head, Rows, Signals, select_rows, with_position_ids
+from hf_distill.teacher_window import TeacherWindow
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.base import unwrapped
 from hf_distill.views import ModelOfView, View
@@ -76,6 +78,7 @@ class SignalReader:
         extractor: Projections and read-outs of an extraction.
         features: Layers that terms compare beside the logits; None where they compare logits only.
         whole_logits: Compute the student's logits of all positions, also where only some rows count.
+        window: Answers for the teacher where it is asked about several micro-batches at once.
     """
 
     def __init__(self, *, head: Head, teacher: TeacherSource | None, log: LossLog, device: torch.device) -> None:
@@ -87,7 +90,29 @@ class SignalReader:
         self.extractor: Extractor | None = None
         self.features: Features | None = None
         self.whole_logits = False
+        self.window: TeacherWindow | None = None
         self._row_heads: WeakKeyDictionary[torch.nn.Module, RowHead] = WeakKeyDictionary()
+
+    def ask_whole_windows(self, most_examples: int | None, accelerator: Accelerator) -> None:
+        """Ask the teacher about all micro-batches of a step at once, in calls of at most so many examples."""
+        if self.teacher is not None:
+            self.window = TeacherWindow(
+                head=self.head,
+                teacher=self.teacher,
+                most_examples=most_examples,
+                accelerator=accelerator,
+                positioned=self.positioned,
+            )
+
+    def open_window(self, batches: Sequence[Mapping[str, Any]]) -> None:
+        """Say which micro-batches an optimizer step has, in their order."""
+        if self.window is not None:
+            self.window.open(batches)
+
+    def next_micro_batch(self) -> None:
+        """Say that the loss of the next micro-batch of the step is computed from now on."""
+        if self.window is not None:
+            self.window.turn()
 
     def positioned(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the batch with position ids where the head reads from left to right."""
@@ -162,6 +187,9 @@ class SignalReader:
         """Return the teacher's logits of the rows that count, with its reading where more than logits is wanted."""
         if self.teacher is None:
             return None, None
+        kept = self._kept(wanted, on_view=view is not None)
+        if kept is not None and self.window is not None:
+            return None, self.window.logits(kept)
         if wanted.anything or (view is not None and view.per_model):
             reading = self.teacher_reading(batch, wanted, view)
             return reading, rows.of(reading.logits)
@@ -180,8 +208,14 @@ class SignalReader:
     def teacher_head_rows(self, batch: Mapping[str, Any], rows: Rows) -> HeadRows | LogitRows:
         """Return the teacher's rows that count, in front of its head where that can be split off."""
         assert self.teacher is not None
+        kept = self._kept(Wanted())
+        if kept is not None:
+            return kept
         with self.log.teacher_timer(self.device):
             return self.teacher.head_rows(batch, rows)
+
+    def _kept(self, wanted: Wanted, *, on_view: bool = False) -> HeadRows | LogitRows | None:
+        return None if self.window is None else self.window.rows(wanted, on_view=on_view, log=self.log)
 
     def _pass(self, student: Student, batch: Mapping[str, Any], rows: Rows, wanted: Wanted, view: View | None) -> Pass:
         readings: list[Reading] = []
@@ -217,6 +251,7 @@ class SignalReader:
         """Return the hidden states of one pair of layers; nothing behind them is computed."""
         assert self.teacher is not None and self.extractor is not None
         batch, mask = self.positioned(inputs), inputs.get("attention_mask")
+        self._kept(Wanted((pair.student,), (pair.teacher,)))  # There is nothing: it says so, once.
         with layer_tap(student.inner, [pair.student], stop=True) as outputs:
             student.forward(batch)
         with self.log.teacher_timer(self.device):

@@ -91,6 +91,8 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
             student=self.model,
             label_smoothing=args.label_smoothing_factor,
         )
+        if args.teacher_window:
+            self.distillation.reader.ask_whole_windows(args.teacher_window_examples, self.accelerator)
         if self.distillation.curriculum.needs_evaluation and args.eval_strategy == "no":
             raise ValueError(
                 f"the curriculum {args.curriculum_spec()['name']!r} goes by held-out metrics at its switches, "

@@ -30,6 +30,8 @@ def test_a_curriculum_specification_is_copied(tmp_path):
     [
         ({"at_switch": "reset"}, "at_switch must be `continue`, `reset_optimizer` or `restart`, got 'reset'"),
         ({"head": "causal"}, "head must be one of classification, regression, masked_lm, causal_lm or null"),
+        ({"teacher_window_examples": 8}, "teacher_window_examples is 8: it must be positive, and goes with"),
+        ({"teacher_window": True, "teacher_window_examples": 0}, "teacher_window_examples is 0: it must be positive"),
         ({"use_liger_kernel": True}, "use_liger_kernel replaces the head's loss and drops the logits"),
     ],
 )
@@ -53,5 +55,5 @@ def test_the_arguments_are_read_by_transformers_parser(tmp_path):
 
 def test_every_own_field_explains_itself():
     own = set(ProgressiveDistillConfig.__dataclass_fields__) - set(TrainingArguments.__dataclass_fields__)
-    assert own == {"curriculum", "at_switch", "head"}
+    assert own == {"curriculum", "at_switch", "head", "teacher_window", "teacher_window_examples"}
     assert all(ProgressiveDistillConfig.__dataclass_fields__[name].metadata["help"] for name in own)
