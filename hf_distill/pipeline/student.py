@@ -12,7 +12,7 @@ from transformers import set_seed
 
 from hf_distill.atomic import atomic_write_json
 from hf_distill.pipeline.adapter import export, with_adapter
-from hf_distill.pipeline.trained_teacher import final_metrics
+from hf_distill.pipeline.final_metrics import final_metrics
 from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
@@ -74,7 +74,8 @@ def train_student(
     resume = str(checkpoint) if checkpoint is not None and not trainer.args.save_only_model else None
     logger.info("%s, seed %d%s", label, trainer.args.seed, f", from {checkpoint.name}" if checkpoint else "")
     trainer.train(resume_from_checkpoint=resume)
-    metrics = final_metrics(trainer)
+    data = task.prepare(seed=trainer.args.seed, cache_dir=workspace.cache)
+    metrics = final_metrics(trainer, data.further)
     export(trainer)
     run = student_run(
         trainer,

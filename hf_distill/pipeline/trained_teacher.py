@@ -12,8 +12,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 
 from hf_distill.atomic import atomic_write_json
+from hf_distill.pipeline.final_metrics import final_metrics
 from hf_distill.pipeline.training_arguments import training_arguments
-from hf_distill.switching import TIMINGS, held_out_points
 from hf_distill.tasks import Task, TaskData
 from hf_distill.teacher_spec import TeacherTraining
 from hf_distill.teachers import TeacherSource
@@ -99,7 +99,8 @@ class TrainedTeacher:
         checkpoint = find_last_whole_checkpoint(self.folder) if resumable and self.folder.exists() else None
         logger.info("Training the %s%s", self.name, f" from {checkpoint.name}" if checkpoint else "")
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        result: dict[str, Any] = {"final_metrics": final_metrics(trainer), "seconds": trainer.training_seconds}
+        metrics = final_metrics(trainer, data.further)
+        result: dict[str, Any] = {"final_metrics": metrics, "seconds": trainer.training_seconds}
         if trainer.teacher is not None:
             assert trainer.distillation.plan is not None
             terms = trainer.distillation.plan.stages[-1].terms
@@ -155,12 +156,3 @@ class StopAtLevel(TrainerCallback):
         if self.sign * found >= self.sign * self.level:
             control.should_save = True
             control.should_training_stop = True
-
-
-def final_metrics(trainer: ProgressiveDistillTrainer) -> dict[str, float]:
-    """Return the held-out metrics at the end of training, without prefix and timings; evaluates only if need be."""
-    points = held_out_points(trainer.state.log_history)
-    if not points or points[-1]["step"] != trainer.state.global_step or trainer.args.load_best_model_at_end:
-        trainer.evaluate()
-        points = held_out_points(trainer.state.log_history)
-    return {key: value for key, value in points[-1].items() if key != "step" and not key.endswith(TIMINGS)}

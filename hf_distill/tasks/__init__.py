@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hf_distill.tasks.base import TASKS, Task, TaskData
+from hf_distill.tasks.base import TASKS, HeldOut, Task, TaskData
 from hf_distill.tasks.causal_lm import CausalLM
 from hf_distill.tasks.image_classification import ImageClassification
 from hf_distill.tasks.masked_lm import MaskedLM
@@ -14,6 +14,7 @@ from hf_distill.tasks.sinusoid import NoisySinusoid
 __all__ = [
     "TASKS",
     "CausalLM",
+    "HeldOut",
     "ImageClassification",
     "MaskedLM",
     "NoisySinusoid",

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -23,6 +23,21 @@ from hf_distill.signals import Head
 from hf_distill.tasks.model_building import AutoClass, build_model
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Further held-out examples, looked at once, when a training has ended.
+
+    Attributes:
+        examples: Map-style data set, as `TaskData.validation`.
+        compute_metrics: As `TaskData.compute_metrics`, for these examples.
+        group: Sets of one group are also reported by the mean of each metric over them, `<metric>_mean_<group>`.
+    """
+
+    examples: Dataset[Any]
+    compute_metrics: Callable[[EvalPrediction], dict[str, float]]
+    group: str | None = None
+
+
 @dataclass(kw_only=True)
 class TaskData:
     """Everything a Trainer needs to know of the data.
@@ -37,6 +52,7 @@ class TaskData:
         fingerprint: Hash of the examples and of what was done to them; it does not depend on the training seed.
         description: For reports and cards, ready for JSON: "datasets" (Hub ids), "source", "preprocessing",
             "train_rows", "validation_rows" and what else the task knows.
+        further: More held-out sets by name, for the end of a training; their metrics are `<metric>_<name>`.
     """
 
     train: Dataset[Any]
@@ -47,6 +63,7 @@ class TaskData:
     preprocess_logits_for_metrics: Callable[[Any, Tensor], Any] | None = None
     fingerprint: str
     description: dict[str, Any] = field(default_factory=dict)
+    further: dict[str, HeldOut] = field(default_factory=dict)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
@@ -70,15 +87,23 @@ class TaskData:
 class Task(ABC):
     """One task, one file: a dataclass whose fields are the keys under `task:` in a recipe.
 
-    Attributes:
-        head: What the models predict.
-        metric: The key of `compute_metrics` that curves and tables show.
-        greater_is_better: Whether a larger `metric` is a better one.
+    `head`, `metric` and `greater_is_better` are class variables, or properties where they depend on the fields.
     """
 
-    head: ClassVar[Head]
-    metric: ClassVar[str]
-    greater_is_better: ClassVar[bool]
+    @property
+    @abstractmethod
+    def head(self) -> Head:
+        """What the models predict."""
+
+    @property
+    @abstractmethod
+    def metric(self) -> str:
+        """The key of `compute_metrics` that curves and tables show."""
+
+    @property
+    @abstractmethod
+    def greater_is_better(self) -> bool:
+        """Whether a larger `metric` is a better one."""
 
     @abstractmethod
     def prepare(self, *, seed: int, cache_dir: Path) -> TaskData:
@@ -118,6 +143,14 @@ class Task(ABC):
             ValueError: Inputs, vocabulary, positions or labels do not fit.
         """
 
+    def label_config(self, data: TaskData) -> dict[str, Any]:
+        """Return how a config names the answers, for pretrained weights that do not name theirs; nothing by default.
+
+        Args:
+            data: What `prepare` returned.
+        """
+        return {}
+
     def build_model(self, spec: Mapping[str, Any], data: TaskData) -> PreTrainedModel:
         """Build a student or a teacher. New weights are drawn from torch's global generator: seed it first.
 
@@ -133,7 +166,7 @@ class Task(ABC):
         def defaults(config_class: type[PreTrainedConfig], given: Mapping[str, Any]) -> dict[str, Any]:
             return self.config_defaults(config_class, given, data)
 
-        model = build_model(spec, auto_class=self.auto_class(), defaults=defaults)
+        model = build_model(spec, auto_class=self.auto_class(), defaults=defaults, labels=self.label_config(data))
         self.check_model(model, data)
         return model
 

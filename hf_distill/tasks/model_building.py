@@ -30,13 +30,21 @@ AutoClass = type[Any]
 Defaults = Callable[[type[PreTrainedConfig], Mapping[str, Any]], dict[str, Any]]
 
 
-def build_model(spec: Mapping[str, Any], *, auto_class: AutoClass, defaults: Defaults) -> PreTrainedModel:
+def build_model(
+    spec: Mapping[str, Any],
+    *,
+    auto_class: AutoClass,
+    defaults: Defaults,
+    labels: Mapping[str, Any] | None = None,
+) -> PreTrainedModel:
     """Build the model that a `model:` block describes.
 
     Args:
         spec: `{"architecture": ..., "config": {...}}` or `{"pretrained": ..., "revision": ...}`.
         auto_class: The `AutoModelFor...` class with the task's head.
         defaults: From config class and given keys to values for keys that are not given.
+        labels: Number and names of the answers, as a config has them, for pretrained weights that name none (a new
+            head, or one whose classes are LABEL_0, LABEL_1, ...).
 
     Raises:
         ValueError: Both or neither of the two forms, an unknown key or architecture, an architecture without this
@@ -50,7 +58,7 @@ def build_model(spec: Mapping[str, Any], *, auto_class: AutoClass, defaults: Def
         )
     if "pretrained" in spec:
         check_known_keys(spec, _PRETRAINED, path="model")
-        return _load_pretrained(spec, auto_class)
+        return _load_pretrained(spec, auto_class, labels or {})
     check_known_keys(spec, _FROM_CONFIG, path="model")
     config = build_config(spec["architecture"], spec.get("config") or {}, defaults=defaults)
     try:
@@ -101,6 +109,10 @@ def config_value(config: PreTrainedConfig, key: str) -> Any:
     return text_config.to_dict().get(text_config.attribute_map.get(key, key))
 
 
+def _names_no_classes(config: PreTrainedConfig) -> bool:
+    return all(str(name).startswith("LABEL_") for name in config.id2label.values())
+
+
 def _check_config_keys(config_class: type[PreTrainedConfig], keys: Mapping[str, Any], path: str) -> None:
     if not isinstance(keys, Mapping):
         raise ValueError(f"{path}: expected a mapping of config keys to values, got {given(keys)}.")
@@ -111,17 +123,20 @@ def _check_config_keys(config_class: type[PreTrainedConfig], keys: Mapping[str, 
             _check_config_keys(inner_class, keys[name], f"{path}.{name}")
 
 
-def _load_pretrained(spec: Mapping[str, Any], auto_class: AutoClass) -> PreTrainedModel:
+def _load_pretrained(spec: Mapping[str, Any], auto_class: AutoClass, labels: Mapping[str, Any]) -> PreTrainedModel:
     source, revision = spec["pretrained"], spec.get("revision")
+    place = {"revision": revision or "main", "trust_remote_code": bool(spec.get("trust_remote_code", False))}
     try:
+        if labels and not _names_no_classes(AutoConfig.from_pretrained(source, **place)):
+            labels = {}
         return auto_class.from_pretrained(
             source,
-            revision=revision or "main",
             dtype=spec.get("dtype") or "float32",
-            trust_remote_code=bool(spec.get("trust_remote_code", False)),
             use_safetensors=True,
+            **place,
+            **labels,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         at = f" at revision {revision!r}" if revision else ""
         raise ValueError(
             f"model.pretrained: {auto_class.__name__} cannot load {source!r}{at}: {error} Give the id of a Hub "

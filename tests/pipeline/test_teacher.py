@@ -13,8 +13,8 @@ from transformers import TrainerCallback
 
 from hf_distill.pipeline.cells import build_trainer, cells_of, task_of
 from hf_distill.pipeline.checks import check_before_training
+from hf_distill.pipeline.final_metrics import final_metrics
 from hf_distill.pipeline.teacher import open_teacher, scores_of, teacher_trainer, train_teacher
-from hf_distill.pipeline.trained_teacher import final_metrics
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
 

@@ -8,8 +8,10 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
     BertConfig,
     BertForMaskedLM,
+    BertForSequenceClassification,
     GPT2Config,
 )
 
@@ -114,3 +116,35 @@ def test_a_value_is_not_found_under_its_common_name() -> None:
 def test_a_causal_architecture_has_no_head() -> None:
     model = build({"architecture": "gpt2", "config": {"n_embd": 8, "n_head": 2, "n_layer": 1}}, AutoModelForCausalLM)
     assert model.lm_head.out_features == 11
+
+
+LABELS = {"id2label": {0: "no", 1: "maybe", 2: "yes"}, "label2id": {"no": 0, "maybe": 1, "yes": 2}}
+
+
+def classifier(folder: Path, labels: dict[str, Any] | None = LABELS) -> Any:
+    return build_model(
+        {"pretrained": str(folder)},
+        auto_class=AutoModelForSequenceClassification,
+        defaults=no_defaults,
+        labels=labels,
+    )
+
+
+def test_a_head_on_top_of_a_language_model_has_two_unnamed_classes(tmp_path: Path) -> None:
+    BertForMaskedLM(BertConfig(**SMALL, vocab_size=11)).save_pretrained(tmp_path)
+    model = classifier(tmp_path)
+    assert model.config.id2label == LABELS["id2label"]
+    assert model.classifier.out_features == 3
+    assert classifier(tmp_path, {"num_labels": 1, "problem_type": "regression"}).config.problem_type == "regression"
+
+
+def test_the_names_of_trained_classes_are_replaced(tmp_path: Path) -> None:
+    names = {0: "a", 1: "b", 2: "c"}
+    BertForSequenceClassification(BertConfig(**SMALL, vocab_size=11, id2label=names)).save_pretrained(tmp_path)
+    assert classifier(tmp_path).config.id2label == names
+
+
+def test_unnamed_classes_of_another_number_lose_their_head_in_silence(tmp_path: Path) -> None:
+    BertForSequenceClassification(BertConfig(**SMALL, vocab_size=11, num_labels=5)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"model\.pretrained: .* cannot load(?s:.*)mismatch"):
+        classifier(tmp_path)
