@@ -57,7 +57,10 @@ class Heads:
         trainer = importlib.import_module("trl.experimental.gkd.gkd_trainer").GKDTrainer
         with torch.no_grad():
             teacher = self.teacher_hidden @ self.teacher_weight.t()
-        self.backward(trainer.generalized_jsd_loss(self.hidden @ self.weight.t(), teacher, beta=self.beta))
+        # As its trainer calls it: with labels, of which every one counts here.
+        labels = torch.zeros(len(self.hidden), dtype=torch.long)
+        student = self.hidden @ self.weight.t()
+        self.backward(trainer.generalized_jsd_loss(student, teacher, labels=labels, beta=self.beta))
 
     def trl_tiles(self) -> None:
         function = importlib.import_module("trl.kernels.chunked_divergence").ChunkedDivergenceFunction
