@@ -10,7 +10,18 @@ from hf_distill.wording import did_you_mean
 if TYPE_CHECKING:
     from evaluate import EvaluationModule
 
-METRICS = ("accuracy", "bits_per_byte", "masked_accuracy", "perplexity")
+METRICS = (
+    "accuracy",
+    "bits_per_byte",
+    "f1",
+    "masked_accuracy",
+    "matthews_correlation",
+    "pearson",
+    "perplexity",
+    "seqeval",
+    "spearman",
+    "squad",
+)
 
 
 def metric_folder(name: str) -> Path:
