@@ -21,6 +21,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
+from hf_distill.label_maps import label_order
 from hf_distill.signals import TOKEN_HEADS, Head
 
 PROBE = "The quick brown fox, naïve café №5 — 12,345.67 (don't) ☃\n  def f(x): return x  # END"
@@ -128,26 +129,6 @@ def check_inputs(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
             )
 
 
-def check_labels(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
-    """Refuse a teacher whose classes are not the student's.
-
-    Raises:
-        ValueError: Different numbers or names of labels.
-    """
-    if student.num_labels != teacher.num_labels:
-        raise ValueError(
-            f"the student has {student.num_labels} labels and the teacher {teacher.num_labels}; distillation compares "
-            "them one by one. Make the student with the teacher's num_labels, id2label and label2id"
-        )
-    ours, theirs = student.id2label, teacher.id2label
-    generic = any(str(name).startswith("LABEL_") for names in (ours, theirs) for name in names.values())
-    if not generic and dict(ours) != dict(theirs):
-        raise ValueError(
-            f"student and teacher order their labels differently: {dict(ours)} against {dict(theirs)}. Make the "
-            "student with the teacher's id2label and label2id"
-        )
-
-
 def check_tokenizers(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> int | None:
     """Compare two tokenizers by their token maps and on a probe text.
 
@@ -217,7 +198,7 @@ def shared_width(
             )
     if head not in TOKEN_HEADS:
         check_inputs(student, teacher)
-        check_labels(student, teacher)
+        label_order(head, student, teacher)
         return student.num_labels
     widths = (student.get_text_config().vocab_size, teacher.get_text_config().vocab_size)
     if widths[0] != widths[1] and not known:

@@ -113,6 +113,7 @@ class Distillation:
             student_tokenizer=tokenizer,
             teacher_tokenizer=self.teacher.tokenizer,
         )
+        self.reader.compare_labels(config)
         self.view_reader.check_models(config, self.teacher.config, tokenizer, self.accelerator)
         terms = self.curriculum.teacher_terms(self._context(1))
         self.features = self.reader.features = build_features(terms, config, self.teacher.config, self.accelerator)

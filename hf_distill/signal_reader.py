@@ -9,11 +9,13 @@ from weakref import WeakKeyDictionary
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from hf_distill.curricula import Stage, Term
 from hf_distill.extractor import Extractor, LayerPair
 from hf_distill.features import Features
 from hf_distill.kernels import HeadRows, LogitRows
+from hf_distill.label_maps import in_order, label_order
 from hf_distill.layer_states import Captured
 from hf_distill.layers import attended_rows, layer_tap
 from hf_distill.loss_log import LossLog
@@ -22,7 +24,7 @@ from hf_distill.reduction import examples_are_tokens
 from hf_distill.row_head import RowHead
 from hf_distill.signals import TOKEN_HEADS, Head, Rows, Signals, select_rows, with_position_ids
 from hf_distill.teacher_window import TeacherWindow
-from hf_distill.teachers import TeacherSource
+from hf_distill.teachers import LadderTeacher, TeacherSource
 from hf_distill.teachers.base import unwrapped
 from hf_distill.views import ModelOfView, View
 
@@ -78,6 +80,7 @@ class SignalReader:
         extractor: Projections and read-outs of an extraction.
         features: Layers that terms compare beside the logits; None where they compare logits only.
         whole_logits: Compute the student's logits of all positions, also where only some rows count.
+        label_order: For each of the student's classes the number that the teacher gives it; None where they agree.
         window: Answers for the teacher where it is asked about several micro-batches at once.
     """
 
@@ -90,6 +93,7 @@ class SignalReader:
         self.extractor: Extractor | None = None
         self.features: Features | None = None
         self.whole_logits = False
+        self.label_order: tuple[int, ...] | None = None
         self.window: TeacherWindow | None = None
         self._row_heads: WeakKeyDictionary[torch.nn.Module, RowHead] = WeakKeyDictionary()
 
@@ -102,6 +106,20 @@ class SignalReader:
                 most_examples=most_examples,
                 accelerator=accelerator,
                 positioned=self.positioned,
+            )
+
+    def compare_labels(self, student: PreTrainedConfig) -> None:
+        """Find which of the teacher's classes is which of the student's.
+
+        Raises:
+            ValueError: Other classes, or another order for a teacher that goes by the labels itself.
+        """
+        assert self.teacher is not None
+        self.label_order = label_order(self.head, student, self.teacher.config)
+        if self.label_order is not None and isinstance(self.teacher, LadderTeacher):
+            raise ValueError(
+                "a ladder of teachers goes by the labels, but has the student's classes in another order; make the "
+                "student with the teachers' id2label and label2id"
             )
 
     def open_window(self, batches: Sequence[Mapping[str, Any]]) -> None:
@@ -140,6 +158,7 @@ class SignalReader:
         passes = self._passes(student, batch, rows, stage, wanted, view)
         # Selected once: a copy for every pass would be of the size of the vocabulary.
         teacher, teacher_rows = self._teacher_rows(batch, rows, wanted, view) if needs_teacher else (None, None)
+        teacher_rows = in_order(teacher_rows, self.label_order) if teacher_rows is not None else None
         selected = [one.rows_RV for one in passes]
         stacked = torch.stack(selected) if len(selected) > 1 else None
         signals = [

@@ -181,8 +181,10 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
         if self.eval_dataset is None:
             raise ValueError("revision `auto` scores the teacher's revisions on held-out data; pass an eval_dataset")
         assert self.teacher is not None
-        batches = self.get_eval_dataloader()
-        self.distillation.chosen_revision = choose_revision(self.teacher, batches, head=self.distillation.head)
+        reader, batches = self.distillation.reader, self.get_eval_dataloader()
+        self.distillation.chosen_revision = choose_revision(
+            self.teacher, batches, head=reader.head, order=reader.label_order
+        )
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """Set up the learning-rate schedule: one through all stages, or one a stage with `at_switch: restart`."""

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from hf_distill.analysis.checkpoint_selection import TransitionInfo, transition_info
 from hf_distill.curricula import PlanContext
 from hf_distill.curricula.base import label_terms
+from hf_distill.label_maps import in_order
 from hf_distill.signals import Head, Signals, select_rows, with_position_ids
 from hf_distill.teachers import TeacherSource
 
@@ -22,7 +23,11 @@ logger = logging.getLogger(__name__)
 
 
 def score_revisions(
-    teacher: TeacherSource, batches: Iterable[Mapping[str, Any]], *, head: Head
+    teacher: TeacherSource,
+    batches: Iterable[Mapping[str, Any]],
+    *,
+    head: Head,
+    order: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
     """Return each revision's held-out loss with the labels, and its accuracy where the head has classes.
 
@@ -31,6 +36,7 @@ def score_revisions(
         batches: Held-out batches with labels, on the teacher's device; iterated once a revision. Of several ranks
             each has its own, and all get the scores over all of them.
         head: The kind of head.
+        order: For each class of the labels the number that the teacher gives it, where they differ (`label_order`).
 
     Returns:
         For each revision {"name", "step", "loss", "accuracy"}: loss in nats an item (regression: squared error) and
@@ -48,17 +54,19 @@ def score_revisions(
         if index + 1 < len(teacher.revisions):
             teacher.read_ahead(index + 1)
         revision = teacher.revisions[index]
-        scores.append({"name": revision.name, "step": revision.step, **_score(teacher, batches, head)})
+        scores.append({"name": revision.name, "step": revision.step, **_score(teacher, batches, head, order)})
     return scores
 
 
-def _score(teacher: TeacherSource, batches: Iterable[Mapping[str, Any]], head: Head) -> dict[str, float]:
+def _score(
+    teacher: TeacherSource, batches: Iterable[Mapping[str, Any]], head: Head, order: Sequence[int] | None
+) -> dict[str, float]:
     (term,) = label_terms(PlanContext(head=head, max_steps=1))
     totals = torch.zeros(3, dtype=torch.float64)
     for batch in batches:
         rows = select_rows(head, batch)
         inputs = with_position_ids(dict(batch)) if head == "causal_lm" else batch
-        logits_RV = rows.of(teacher.logits(inputs))
+        logits_RV = in_order(rows.of(teacher.logits(inputs)), order)
         losses_R = term.objective.values(Signals(logits_RV, rows.labels_R), temperature=1.0)
         correct = _correct(logits_RV, rows.labels_R, head)
         totals += torch.tensor([losses_R.double().sum().item(), correct, losses_R.numel()], dtype=torch.float64)
@@ -98,13 +106,21 @@ def transition_of(scores: Sequence[Mapping[str, Any]]) -> TransitionInfo:
     return transition_info(steps, [score["loss"] for score in scores], metric=accuracy)
 
 
-def choose_revision(teacher: TeacherSource, batches: Iterable[Mapping[str, Any]], *, head: Head) -> str:
+def choose_revision(
+    teacher: TeacherSource,
+    batches: Iterable[Mapping[str, Any]],
+    *,
+    head: Head,
+    order: Sequence[int] | None = None,
+) -> str:
     """Return the name of the revision in the middle of the sharp drop of the teacher's held-out loss.
+
+    Takes what `score_revisions` takes.
 
     Raises:
         ValueError: The drop cannot be found, or the middle of it is the final revision itself.
     """
-    scores = score_revisions(teacher, batches, head=head)
+    scores = score_revisions(teacher, batches, head=head, order=order)
     info = transition_of(scores)
     name = str(scores[info.chosen]["name"])
     if info.is_final:

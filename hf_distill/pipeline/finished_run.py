@@ -13,7 +13,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
+from transformers import PreTrainedModel
 
+from hf_distill.label_maps import in_order, label_names, order_of
 from hf_distill.pipeline.cells import Cell, cells_of, task_of
 from hf_distill.pipeline.student import finished_run
 from hf_distill.pipeline.teacher import open_teacher
@@ -159,13 +161,17 @@ class FinishedRun:
             yield from self.students()
 
     def logits(self, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
-        """Return a model's logits for a batch, as the trainer asks for them.
+        """Return a model's logits for a batch, as the trainer asks for them, classes in the task's order.
 
         Shapes: (B, classes) or (B, T, V).
         """
         inputs = with_position_ids(dict(batch)) if self.task.head == "causal_lm" else batch
         accepted = inspect.signature(model.forward).parameters
-        return model(**{key: value for key, value in inputs.items() if key in accepted and key != "labels"}).logits
+        logits = model(**{key: value for key, value in inputs.items() if key in accepted and key != "labels"}).logits
+        names = self.data.description.get("labels")
+        if names is None or not isinstance(model, PreTrainedModel):
+            return logits
+        return in_order(logits, order_of(names, label_names(model.config)))
 
     def rows(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Return a model's logits and the labels at the positions that count.

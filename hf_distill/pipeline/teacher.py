@@ -8,6 +8,8 @@ from typing import Any
 
 from hf_distill.analysis.revision_scores import score_revisions
 from hf_distill.atomic import atomic_write_json
+from hf_distill.compatibility import unwrap_peft
+from hf_distill.label_maps import label_order
 from hf_distill.pipeline.trained_teacher import TrainedTeacher
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
@@ -99,7 +101,9 @@ def scores_of(
         kept = json.loads(file.read_text(encoding="utf-8"))
         if key.items() <= kept.items():
             return kept["scores"]
-    scores = score_revisions(teacher, trainer.get_eval_dataloader(), head=trainer.distillation.head)
+    head, student = trainer.distillation.head, unwrap_peft(trainer.model)
+    order = label_order(head, student.config, teacher.config)
+    scores = score_revisions(teacher, trainer.get_eval_dataloader(), head=head, order=order)
     if trainer.is_world_process_zero():
         atomic_write_json(file, {**key, "scores": scores})
     return scores

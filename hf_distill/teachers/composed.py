@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_distill.compatibility import shared_width
+from hf_distill.label_maps import label_names, label_order
 from hf_distill.signals import TOKEN_HEADS, Head
 from hf_distill.teachers.as_teacher import as_teacher
 from hf_distill.teachers.base import TeacherSource
@@ -187,6 +188,11 @@ def _width_of(head: Head, member: TeacherSource, first: TeacherSource, place: in
         raise ValueError(
             f"teacher {place} does not go with teacher 1, which is called the student here: {error}"
         ) from error
+    if label_order(head, first.config, member.config) is not None:
+        raise ValueError(
+            f"teacher {place} has the classes of teacher 1 in another order: {label_names(member.config)} against "
+            f"{label_names(first.config)}; teachers that answer together need one order"
+        )
     if head not in TOKEN_HEADS:
         return shared
     width = int(member.config.get_text_config().vocab_size)
