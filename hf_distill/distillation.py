@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from hf_distill.compatibility import shared_width
+from hf_distill.compatibility import shared_width, unwrap_peft
+from hf_distill.compiling import check_layers_are_seen, compile_student
 from hf_distill.curricula import CURRICULA, Plan, PlanContext, Stage, Term
 from hf_distill.curricula.base import label_terms
 from hf_distill.curricula.intra import build_intra
@@ -59,6 +60,8 @@ class Distillation:
     ) -> None:
         self.head = head
         self.accelerator = accelerator
+        # Before the teacher is placed: what accelerate has been asked to compile is the student only.
+        self._compiled = student is not None and compile_student(unwrap_peft(student), accelerator)
         self.curriculum = CURRICULA.build(curriculum, path="curriculum")
         self._intra = build_intra(self.curriculum.intra)
         self._views = build_views(self.curriculum, head)
@@ -86,6 +89,8 @@ class Distillation:
         if self.teacher is None:
             raise ValueError(f"the curriculum {name!r} learns from a teacher; pass `teacher`, or use 'labels'")
         needs = self.curriculum.needs(self._context(1)).union(*(one.view.needs for one in self._views))
+        if self._compiled:
+            check_layers_are_seen(needs)
         lacking = {need for need in needs if need.startswith("teacher.")} - self.teacher.provides
         if lacking:
             raise ValueError(

@@ -41,6 +41,7 @@ def check_teacher(teacher: TeacherSpec) -> None:
         _check_self(teacher, teacher.self_teacher)
     else:
         _check_model_spec(teacher, "teacher")
+        _check_pruned(teacher)
     for index, assistant in enumerate(teacher.assistants):
         _check_assistant(assistant, f"teacher.assistants[{index}]", routed=teacher.route is not None)
     _check_route(teacher)
@@ -61,6 +62,8 @@ def _check_cached(teacher: TeacherSpec) -> None:
 
 
 def _check_model_spec(spec: ModelSpec, path: str) -> None:
+    if spec.quantization is not None and spec.offload:
+        raise ValueError(f"{path}.offload: quantized weights are small and stay on the device; leave one of both out.")
     if spec.train is not None:
         _check_trained(spec.train, f"{path}.train")
         return
@@ -72,6 +75,15 @@ def _check_model_spec(spec: ModelSpec, path: str) -> None:
     sources = [spec.source] if isinstance(spec.source, str) else spec.source or []
     if not sources or not all(source.strip() for source in sources):
         raise ValueError(f"{path}.source: expected a repository or folder, or a list of them, got {given(sources)}.")
+
+
+def _check_pruned(teacher: TeacherSpec) -> None:
+    placed = [key for key in ("quantization", "offload") if vars(teacher)[key]]
+    require(
+        teacher.pruned is None or not placed,
+        f"teacher.{'/'.join(placed)}: a second copy of the teacher is pruned in memory, number by number; leave "
+        "`pruned` out, or this.",
+    )
 
 
 def _check_nothing_of_one_model(teacher: TeacherSpec, kind: str) -> None:

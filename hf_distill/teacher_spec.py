@@ -68,6 +68,22 @@ class ModelSpec:
         default=None,
         metadata={"help": "Most that the weights a run downloads may take on disk, in 10^9 bytes; null: no limit."},
     )
+    quantization: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "Quantise the teacher's weights when they are loaded: {load_in_4bit: true} and other fields of "
+            "bitsandbytes, {quant_method: quanto, weights: int8}, {quant_method: torchao, quant_type: "
+            "Int8WeightOnlyConfig}, or any other method of transformers."
+        },
+    )
+    offload: bool = field(
+        default=False,
+        metadata={"help": "Keep the teacher's weights in CPU memory and bring them to the device for each call."},
+    )
+    compile: bool | str = field(
+        default=False,
+        metadata={"help": "Run the teacher's body through torch.compile: true, or the name of a backend."},
+    )
 
 
 @dataclass(kw_only=True)

@@ -71,3 +71,21 @@ def test_several_passes_compare_rows_of_the_heads(tmp_path, mode):
     whole, _ = trained(tmp_path / "whole", "masked_lm", whole=True, curriculum=curriculum)
     rows, _ = trained(tmp_path / "rows", "masked_lm", whole=False, curriculum=curriculum)
     torch.testing.assert_close(rows, whole, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["masked_lm", "causal_lm"])
+def test_a_teacher_in_16_bit_is_heard_as_noise(tmp_path, head):
+    """Its head is multiplied in its own number format, in tiles as in whole logits."""
+    updates = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        for whole in (True, False):
+            teacher = tiny_model(head, seed=7).to(dtype)
+            trainer = distill_trainer(tmp_path / f"{dtype}{whole}", head, teacher=teacher, max_steps=1)
+            trainer.distillation.reader.whole_logits = whole
+            updates[dtype, whole] = update_of(trainer)
+    exact = updates[torch.float32, True]
+    for update in updates.values():
+        assert (update - exact).norm() < 0.05 * exact.norm()
+    half = updates[torch.bfloat16, True]
+    assert (updates[torch.bfloat16, False] - half).norm() < 0.02 * half.norm()
+    assert (half - exact).norm() > 1e-5 * exact.norm()

@@ -6,7 +6,7 @@ Shape legend: R rows, H width of the hidden states, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -56,6 +56,11 @@ class HeadRows:
     def width(self) -> int:
         """V."""
         return self.weight_VH.shape[0]
+
+    def detached(self) -> HeadRows:
+        """Return the same rows and head without a graph, and as they are now: weights may be changed or moved later."""
+        bias_V = None if self.bias_V is None else self.bias_V.detach()
+        return replace(self, hidden_RH=self.hidden_RH.detach(), weight_VH=self.weight_VH.detach(), bias_V=bias_V)
 
     def logits(self) -> Tensor:
         """Return all logits at once, with their graph: what the tiles avoid.

@@ -17,6 +17,7 @@ from hf_distill.recipe import Recipe, available_recipes
 from hf_distill.tasks import Task
 from hf_distill.teacher_spec import TeacherSpec
 from hf_distill.teachers import TeacherSource
+from hf_distill.teachers.quantization import build_quantization
 
 
 def check_keys(recipe: Recipe) -> None:
@@ -41,6 +42,7 @@ def _check_teacher_keys(teacher: TeacherSpec) -> None:
     members = teacher.ensemble.members if teacher.ensemble is not None else []
     paths = ["teacher", *(f"teacher.ensemble.members[{place}]" for place in range(len(members)))]
     for path, spec in zip(paths, [teacher, *members], strict=True):
+        build_quantization(spec.quantization, path=f"{path}.quantization")
         if spec.train is not None:
             checked_training(spec.train.training, path=f"{path}.train.training")
     for place, assistant in enumerate(teacher.assistants):

@@ -81,6 +81,9 @@ def open_model(spec: ModelSpec, folder: Path) -> TeacherSequence:
         trust_remote_code=spec.trust_remote_code,
         on_download_failure=spec.on_download_failure,
         max_cached_gb=spec.max_cached_gb,
+        quantization=spec.quantization,
+        offload=spec.offload,
+        compiled=spec.compile,
     )
 
 

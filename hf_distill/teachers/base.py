@@ -156,7 +156,7 @@ class TeacherSource(ABC):
 
         Elsewhere they are those of `row_logits`.
         """
-        found = self._at_head(inputs, rows, lambda head_rows: head_rows)
+        found = self._at_head(inputs, rows, HeadRows.detached)
         return LogitRows.of(self.row_logits(inputs, rows)) if found is None else found
 
     def _at_head(self, inputs: Mapping[str, Any], rows: Rows, make: Callable[[HeadRows], Answer]) -> Answer | None:
@@ -171,6 +171,10 @@ class TeacherSource(ABC):
     @cached_property
     def _row_head(self) -> RowHead:
         return RowHead(self.model)
+
+    def forget_head(self) -> None:
+        """Look for the model's head anew: other modules have taken the places of its own."""
+        vars(self).pop("_row_head", None)
 
     @torch.no_grad()
     def hidden_states(self, inputs: Mapping[str, Any], layers: Sequence[int]) -> dict[int, Tensor]:

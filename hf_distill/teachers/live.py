@@ -8,11 +8,13 @@ from collections.abc import Mapping
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_distill.compatibility import check_teacher_head
 from hf_distill.signals import Head
 from hf_distill.teachers.base import TeacherSource, freeze, unwrapped
+from hf_distill.teachers.placement import Placement
 from hf_distill.teachers.revisions import Revision
 
 
@@ -20,13 +22,24 @@ class LiveTeacher(TeacherSource):
     """A model that you have loaded yourself.
 
     Args:
-        model: The teacher; it is frozen and put into eval mode.
+        model: The teacher; it is frozen and put into eval mode. It may be quantised.
         tokenizer: Its tokenizer, to compare with the student's.
+        offload: Keep the weights in CPU memory and bring them to the device for each call.
+        compiled: Run its body through torch.compile: True, or the name of a backend. Its layers cannot be read then.
     """
 
-    def __init__(self, model: PreTrainedModel, *, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        offload: bool = False,
+        compiled: bool | str = False,
+    ) -> None:
         freeze(model)
         self._model: torch.nn.Module = model
+        self._placement = Placement(offload=offload, compiled=compiled)
+        self.provides = self._placement.allowed(self.provides)
         self._config = model.config
         self._tokenizer = tokenizer
         name = model.config.name_or_path or type(model).__name__
@@ -49,11 +62,10 @@ class LiveTeacher(TeacherSource):
         """Place the model on the accelerator's device.
 
         Raises:
-            ValueError: The model has another head.
+            ValueError: The model has another head, or cannot be run as asked for.
         """
         check_teacher_head(head, type(unwrapped(self._model)).__name__, self._config)
-        if accelerator is not None:
-            self._model = accelerator.prepare_model(self._model, evaluation_mode=True)
+        self._model = self._placement.place(self._model, accelerator)
 
     @property
     def config(self) -> PreTrainedConfig:
@@ -91,5 +103,14 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        for plain in plain_tensors(tensor.detach()):
+            digest.update(plain.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def plain_tensors(tensor: Tensor) -> list[Tensor]:
+    """Return the tensors that a quantised one is made of, or the tensor itself."""
+    if not is_traceable_wrapper_subclass(tensor):
+        return [tensor]
+    names, _ = tensor.__tensor_flatten__()
+    return [plain for name in names for plain in plain_tensors(vars(tensor)[name])]

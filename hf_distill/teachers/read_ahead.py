@@ -24,10 +24,12 @@ class ReadAhead:
 
     Args:
         fetcher: Gets a revision's folder; by default from the client's own cache, without a token.
+        keep_tensors: Read them; False gets the files and no more, and `take` returns nothing.
     """
 
-    def __init__(self, fetcher: Fetcher | None = None) -> None:
+    def __init__(self, fetcher: Fetcher | None = None, *, keep_tensors: bool = True) -> None:
         self._fetcher = fetcher or Fetcher()
+        self._keep_tensors = keep_tensors
         self._reading: _Reading | None = None
 
     def start(self, revision: Revision) -> None:
@@ -77,7 +79,7 @@ class ReadAhead:
         self._drop()
 
     def _begin(self, revision: Revision, *, in_background: bool) -> _Reading:
-        return _Reading(revision, self._fetcher, in_background=in_background)
+        return _Reading(revision, self._fetcher, in_background=in_background, keep_tensors=self._keep_tensors)
 
     def _drop(self) -> None:
         if self._reading is not None:
@@ -88,8 +90,9 @@ class ReadAhead:
 class _Reading:
     """One revision on its way into memory."""
 
-    def __init__(self, revision: Revision, fetcher: Fetcher, *, in_background: bool) -> None:
+    def __init__(self, revision: Revision, fetcher: Fetcher, *, in_background: bool, keep_tensors: bool) -> None:
         self.revision = revision
+        self._keep_tensors = keep_tensors
         self.in_background = in_background
         self._fetcher = fetcher
         self._stopped = threading.Event()
@@ -128,6 +131,8 @@ class _Reading:
     def _read(self) -> dict[str, Tensor]:
         folder = self._fetcher.folder(self.revision, show_progress=not self.in_background, stopped=self._stopped)
         check_unchanged(self.revision)
+        if not self._keep_tensors:
+            return {}
         with self._copying:
             return read_tensors(folder, stopped=self._stopped)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -23,10 +23,12 @@ from transformers import (
 from hf_distill.compatibility import auto_class_of, check_teacher_head
 from hf_distill.signals import Head
 from hf_distill.tasks.parity_model import register_parity_mlp
-from hf_distill.teachers.base import TeacherSource, freeze, unwrapped
+from hf_distill.teachers.base import TeacherSource, unwrapped
 from hf_distill.teachers.checkpoint_files import has_tokenizer
 from hf_distill.teachers.fetcher import Fetcher, OnDownloadFailure
 from hf_distill.teachers.hub_download import DOWNLOADING
+from hf_distill.teachers.placement import Placement
+from hf_distill.teachers.quantization import build_quantization, replace_parts
 from hf_distill.teachers.read_ahead import ReadAhead
 from hf_distill.teachers.retry import Backoff, RevisionUnavailable
 from hf_distill.teachers.revisions import Revision, TeacherEntries, check_unchanged, resolve_revisions, selection_of
@@ -52,9 +54,14 @@ class TeacherSequence(TeacherSource):
         max_cached_gb: Most that the weights downloaded by this run may take on disk, in 10⁹ bytes; those of revisions
             that no later stage needs are removed. None for no limit.
         backoff: How often to try a download, and how long to wait between two tries.
+        quantization: How to quantise the weights when they are loaded: `quant_method` and fields of transformers'
+            configuration of it, such as {load_in_4bit: true}. Each revision is then loaded anew at its switch.
+        offload: Keep the weights in CPU memory and bring them to the device for each call.
+        compiled: Run the body through torch.compile: True, or the name of a backend. Layers cannot be read then.
 
     Raises:
-        ValueError: A revision is missing, half-written, pickled or not to be had offline; the message says what to do.
+        ValueError: A revision is missing, half-written, pickled or not to be had offline, or cannot be quantised here;
+            the message says what to do.
     """
 
     def __init__(
@@ -70,7 +77,15 @@ class TeacherSequence(TeacherSource):
         on_download_failure: OnDownloadFailure = "stop",
         max_cached_gb: float | None = None,
         backoff: Backoff = DOWNLOADING,
+        quantization: Mapping[str, Any] | None = None,
+        offload: bool = False,
+        compiled: bool | str = False,
     ) -> None:
+        self._quantization = build_quantization(quantization)
+        if quantization is not None and offload:
+            raise ValueError("quantized weights are small and stay on the device; leave `offload` out")
+        self._placement = Placement(offload=offload, compiled=compiled)
+        self.provides = self._placement.allowed(self.provides)
         register_parity_mlp()  # AutoConfig must know the package's own architecture
         self.spec = spec
         selection = selection_of(spec)
@@ -95,7 +110,8 @@ class TeacherSequence(TeacherSource):
             max_cached_gb=max_cached_gb,
             backoff=backoff,
         )
-        self._reader = ReadAhead(self._fetcher)
+        # Quantised tensors are made where they are loaded: there is nothing to copy.
+        self._reader = ReadAhead(self._fetcher, keep_tensors=self._quantization is None)
         self._waited = 0.0
         self._attention: str | None = None
 
@@ -170,7 +186,7 @@ class TeacherSequence(TeacherSource):
         started = time.perf_counter()
         revision = self.revisions[index]
         if self._model is None:
-            self._place(self._load(revision))
+            self._model = self._placement.place(self._load(revision), self._accelerator)
         else:
             self._swap(revision)
         self.current = index
@@ -227,9 +243,14 @@ class TeacherSequence(TeacherSource):
         return self._fetcher.folder(self.revisions[index])
 
     def _load(self, revision: Revision) -> PreTrainedModel:
-        """Load a revision with transformers, onto the CPU and without touching the random state of training."""
+        """Load a revision with transformers without touching the random state of training.
+
+        Onto the CPU; what is quantised, onto the device.
+        """
         folder = self._folder(self.revisions.index(revision))
         check_unchanged(revision)
+        device = self._accelerator.device if self._accelerator is not None else None
+        quantized = self._quantization.load_arguments(device) if self._quantization is not None else {}
         with torch.random.fork_rng(devices=[]):
             model, info = self._auto_class.from_pretrained(
                 folder,
@@ -238,6 +259,7 @@ class TeacherSequence(TeacherSource):
                 trust_remote_code=self._remote_code,
                 attn_implementation=self._attention,
                 output_loading_info=True,
+                **quantized,
             )
         absent = sorted(info["missing_keys"]) + [str(key) for key in info["mismatched_keys"]]
         if absent:
@@ -248,16 +270,17 @@ class TeacherSequence(TeacherSource):
             )
         return model
 
-    def _place(self, model: PreTrainedModel) -> None:
-        freeze(model)
-        self._model = model
-        if self._accelerator is not None:
-            self._model = self._accelerator.prepare_model(model, evaluation_mode=True)
-
     def _swap(self, revision: Revision) -> None:
         inner = unwrapped(self.model)
+        what = f"teacher revision {revision.name!r} of {revision.source}"
         tensors = self._reader.take(revision)
+        if self._quantization is not None:
+            self.forget_head()
+            replace_parts(inner, lambda: self._load(revision), what=what)
+            self._placement.renew(inner)
+            return
         if not names_fit(tensors, inner):
             # Names that transformers converts on loading (old LayerNorm names, merged experts, a missing prefix).
             tensors = dict(self._load(revision).state_dict())
-        copy_in_place(tensors, inner, what=f"teacher revision {revision.name!r} of {revision.source}")
+        self._placement.settle()
+        copy_in_place(tensors, inner, what=what)

@@ -16,6 +16,15 @@ def test_logits_by_hand():
     assert rows.logits().tolist() == [[2.0, -1.0, 6.0]]
 
 
+def test_detached_rows_follow_weights_that_move_away():
+    """As they do when a teacher's weights are lent to a device for one call."""
+    weight = torch.nn.Parameter(WEIGHT.clone())
+    rows = HeadRows(hidden_RH=HIDDEN, weight_VH=weight, bias_V=BIAS).detached()
+    weight.data = torch.zeros(3, 2)
+    assert rows.logits().tolist() == [[2.0, -1.0, 6.0]]
+    assert not rows.weight_VH.requires_grad
+
+
 def test_the_soft_cap_comes_behind_the_scale():
     rows = HeadRows(hidden_RH=HIDDEN, weight_VH=WEIGHT, bias_V=BIAS, scale=0.5, softcap=2.0)
     expected = 2.0 * torch.tanh(torch.tensor([[1.0, -0.5, 3.0]]) / 2.0)

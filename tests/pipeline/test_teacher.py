@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from builders import save_teacher_run
 from safetensors.torch import load_file
 from tiny_recipes import SGD, parity_mapping
 from transformers import TrainerCallback
@@ -14,9 +15,10 @@ from transformers import TrainerCallback
 from hf_distill.pipeline.cells import build_trainer, cells_of, task_of
 from hf_distill.pipeline.checks import check_before_training
 from hf_distill.pipeline.final_metrics import final_metrics
-from hf_distill.pipeline.teacher import open_teacher, scores_of, teacher_trainer, train_teacher
+from hf_distill.pipeline.teacher import open_model, open_teacher, scores_of, teacher_trainer, train_teacher
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
+from hf_distill.teacher_spec import ModelSpec
 
 
 def teacher_recipe(folder: Path, *, stop_at: dict[str, Any] | None = None, **training: Any) -> Recipe:
@@ -172,3 +174,16 @@ def test_the_settings_of_a_teachers_training_reach_the_trainer(tmp_path):
     recipe = teacher_recipe(tmp_path, **{**SGD, "save_total_limit": 1})
     _, folder = trained(recipe)
     assert steps_in(folder) == [60], "who limits the checkpoints gets that"
+
+
+def test_how_a_teacher_is_run_is_lost_on_the_way(tmp_path):
+    folder = tmp_path / "teacher"
+    save_teacher_run(folder)
+    spec = ModelSpec(source=str(folder), compile="eager", offload=True, dtype="bfloat16")
+    teacher = open_model(spec, folder)
+    assert "teacher.hidden_states" not in teacher.provides
+    teacher.attach(head="classification", accelerator=None)
+    teacher.enter(0)
+    assert teacher.model.dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="quantization: eetq cannot be used here"):
+        open_model(ModelSpec(source=str(folder), quantization={"quant_method": "eetq"}), folder)

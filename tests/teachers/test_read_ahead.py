@@ -48,6 +48,15 @@ def test_another_revision_than_the_one_started_is_read_rightly(revisions: list[R
     assert_equal(reader.take(revisions[1]), saved(revisions[1]))
 
 
+def test_a_reader_of_files_alone_keeps_tensors(revisions: list[Revision]) -> None:
+    reader = ReadAhead(keep_tensors=False)
+    reader.start(revisions[1])
+    assert reader.take(revisions[1]) == {}
+    (revisions[0].folder / "model.safetensors").write_bytes(b"changed")
+    with pytest.raises(ValueError, match="is no whole ch"):
+        reader.take(revisions[0])
+
+
 def test_starting_another_revision_drops_the_first(revisions: list[Revision]) -> None:
     reader = ReadAhead()
     reader.start(revisions[0])

@@ -1,0 +1,46 @@
+"""Where teachers lie, and that a second training finds them as the first one left them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from accelerate import Accelerator
+from builders import tiny_model
+
+from hf_distill.teachers.base import TeacherSource
+from hf_distill.teachers.placement import Placement
+
+IDS = torch.arange(6).reshape(2, 3)
+
+
+def test_a_placed_teacher_is_trained():
+    model = tiny_model("masked_lm").train()
+    placed = Placement().place(model, Accelerator(cpu=True))
+    assert placed is model
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@torch.no_grad()
+def test_a_compiled_teacher_is_compiled_for_every_training():
+    model, placement = tiny_model("masked_lm"), Placement(compiled="eager")
+    expected = model.eval()(input_ids=IDS).logits
+    placement.place(model, None)
+    body = model.bert._compiled_call_impl
+    assert body is not None
+    assert model._compiled_call_impl is None, "the head stays outside"
+    placement.place(model, Accelerator(cpu=True))
+    assert model.bert._compiled_call_impl is body
+    torch.testing.assert_close(model(input_ids=IDS).logits, expected)
+    assert not any("_orig_mod" in name for name in model.state_dict())
+
+
+@pytest.mark.parametrize("compiled", [False, True, "eager"])
+def test_layers_of_a_compiled_teacher_can_be_read(compiled):
+    found = Placement(compiled=compiled).allowed(TeacherSource.provides)
+    assert ("teacher.hidden_states" in found) == (not compiled)
+    assert {"teacher.logits", "teacher.live"} <= found
+
+
+def test_settling_needs_a_device():
+    Placement(offload=True).settle()
