@@ -113,6 +113,11 @@ class CalibrationTally:
         self._edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1]
         self._sums = torch.zeros(3, bins, dtype=torch.float64)
 
+    @property
+    def rows(self) -> int:
+        """Rows added so far."""
+        return int(self._sums[0].sum())
+
     @torch.no_grad()
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch.

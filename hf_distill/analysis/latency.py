@@ -1,4 +1,7 @@
-"""How long a model takes for a batch: the median of repeated forwards after a warm-up, with its spread."""
+"""How long a model takes for a batch: the median of repeated forwards after a warm-up, with its spread.
+
+Shape legend: B examples, T positions.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,8 @@ def latency_info(
         device: Name for the record. Default: the device's type.
 
     Returns:
-        `median_seconds`, `low_seconds` and `high_seconds` (smallest and largest), `repeats`, `examples` of the batch,
-        `device`, and `weight_bytes` of all parameters as they are in memory.
+        `median_seconds`, `low_seconds` and `high_seconds` (smallest and largest), `quartile_seconds` (first and
+        third), `repeats`, `examples` of the batch, `device`, and `weight_bytes` of all parameters in memory.
 
     Raises:
         ValueError: The batch holds no tensor for the model, or repeats is below 1.
@@ -59,6 +62,7 @@ def latency_info(
         "median_seconds": statistics.median(seconds),
         "low_seconds": min(seconds),
         "high_seconds": max(seconds),
+        "quartile_seconds": _quartiles(seconds),
         "repeats": repeats,
         "examples": int(shapes[0][0]),
         "device": device or place.type,
@@ -71,12 +75,73 @@ def first_example(batches: Iterable[Mapping[str, Any]]) -> dict[str, Tensor]:
     return {key: item[:1] for key, item in next(iter(batches)).items() if isinstance(item, Tensor)}
 
 
+def sized_batch(batch: Mapping[str, Any], *, batch_size: int, length: int | None = None) -> dict[str, Tensor]:
+    """Return real examples as a batch of a given size, its texts of a given length, without padding.
+
+    Examples, and the attended tokens of each, come again from the beginning where there are too few.
+
+    Args:
+        batch: A collated batch. Texts have `input_ids` (B, T), and `attention_mask` where they are padded; a sequence
+            to answer with is in `labels` and `decoder_...`.
+        batch_size: Examples wanted.
+        length: Tokens wanted of each text, and of each sequence to answer with; None keeps them and their padding.
+
+    Raises:
+        ValueError: A length is wanted and the batch holds no `input_ids`, or no tensor.
+    """
+    tensors = {key: item for key, item in batch.items() if isinstance(item, Tensor) and item.dim()}
+    if not tensors:
+        raise ValueError(f"the batch holds no tensor, only {sorted(batch)}")
+    examples = len(next(iter(tensors.values())))
+    chosen = torch.arange(batch_size) % examples
+    sized = {key: item[chosen.to(item.device)] for key, item in tensors.items()}
+    if length is None:
+        return sized
+    if "input_ids" not in sized:
+        raise ValueError(
+            f"length: these examples have no tokens (their tensors: {', '.join(sorted(sized))}), so that there is no "
+            "length to choose; leave it out"
+        )
+    texts = _columns(sized.get("attention_mask", torch.ones_like(sized["input_ids"])), length)
+    answers = _columns(sized["labels"] >= 0, length) if _is_sequence(sized.get("labels")) else texts
+    read = sized["input_ids"].shape
+    found = {}
+    for key, item in sized.items():
+        columns = texts if item.shape == read and not key.startswith(("labels", "decoder_")) else answers
+        found[key] = item.gather(1, columns.to(item.device)) if _is_sequence(item) else item
+    return found
+
+
 def accepted_names(model: nn.Module) -> frozenset[str]:
     """Return what a model's forward takes by name, seen through the wrappers of Accelerate and PEFT."""
     inner = extract_model_from_parallel(model)
     if not isinstance(inner, PreTrainedModel):
         inner = inner.get_submodule("base_model.model") if "base_model" in dict(inner.named_children()) else inner
     return frozenset(inspect.signature(inner.forward).parameters)
+
+
+def _quartiles(seconds: list[float]) -> list[float]:
+    if len(seconds) == 1:
+        return seconds * 2
+    first, _, third = statistics.quantiles(seconds, n=4, method="inclusive")
+    return [first, third]
+
+
+def _is_sequence(item: Tensor | None) -> bool:
+    return item is not None and item.dim() == 2
+
+
+def _columns(counts: Tensor, length: int) -> Tensor:
+    """Return `length` places of each row that count, from the beginning again where there are fewer.
+
+    Shapes: (B, T) -> (B, length).
+    """
+    rows = []
+    for row in counts:
+        places = row.nonzero().flatten()
+        places = places if len(places) else torch.arange(len(row))
+        rows.append(places[torch.arange(length, device=places.device) % len(places)])
+    return torch.stack(rows)
 
 
 def _timed(model: nn.Module, inputs: Mapping[str, Any], place: torch.device) -> float:

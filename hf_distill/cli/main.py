@@ -9,7 +9,7 @@ import sys
 import typer
 
 from hf_distill import __version__
-from hf_distill.cli import analyze, cache, plan, push, recipes, report, run, teachers
+from hf_distill.cli import analyze, cache, evaluate, plan, push, recipes, report, run, teachers
 
 VERBOSE = ("--verbose", "-v")
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("recipes")(recipes.recipes)
 app.command("plan")(plan.plan)
 app.command("run")(run.run)
+app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("push")(push.push)
 app.add_typer(teachers.app, name="teachers")

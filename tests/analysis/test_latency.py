@@ -8,7 +8,7 @@ from builders import examples, tiny_model
 from torch import nn
 from torch.utils.data import DataLoader
 
-from hf_distill.analysis.latency import accepted_names, first_example, latency_info
+from hf_distill.analysis.latency import accepted_names, first_example, latency_info, sized_batch
 
 
 class Slow(nn.Module):
@@ -56,3 +56,50 @@ def test_columns_that_the_model_does_not_take_are_left_out() -> None:
 def test_nothing_to_time_is_refused(batch, repeats, match) -> None:
     with pytest.raises(ValueError, match=match):
         latency_info(Slow(), batch, repeats=repeats)
+
+
+def test_a_batch_of_any_size_and_length_is_made_of_attended_tokens_only():
+    batch = {
+        "input_ids": torch.tensor([[0, 0, 7, 8], [5, 6, 9, 0]]),
+        "attention_mask": torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0]]),
+        "labels": torch.tensor([[-100, -100, 7, -100], [5, -100, -100, -100]]),
+    }
+    sized = sized_batch(batch, batch_size=3, length=5)
+    assert sized["input_ids"].tolist() == [[7, 8, 7, 8, 7], [5, 6, 9, 5, 6], [7, 8, 7, 8, 7]]
+    assert sized["attention_mask"].tolist() == [[1] * 5] * 3
+    kept = sized_batch(batch, batch_size=1)
+    assert kept["input_ids"].tolist() == [[0, 0, 7, 8]]
+
+
+def test_a_sequence_to_answer_with_has_the_length_too():
+    batch = {
+        "input_ids": torch.tensor([[4, 5, 6]]),
+        "labels": torch.tensor([[7, 8, -100, -100]]),
+        "decoder_input_ids": torch.tensor([[0, 7, 8, 1]]),
+        "class": torch.tensor([1]),
+    }
+    sized = sized_batch(batch, batch_size=2, length=4)
+    assert sized["input_ids"].tolist() == [[4, 5, 6, 4]] * 2
+    assert sized["decoder_input_ids"].tolist() == [[0, 7, 0, 7]] * 2
+    assert sized["class"].tolist() == [1, 1]
+
+
+def test_an_example_without_attended_tokens_is_taken_whole():
+    batch = {"input_ids": torch.tensor([[1, 2]]), "attention_mask": torch.tensor([[0, 0]])}
+    assert sized_batch(batch, batch_size=1, length=3)["input_ids"].tolist() == [[1, 2, 1]]
+
+
+@pytest.mark.parametrize(
+    ("batch", "match"),
+    [({"pixel_values": torch.zeros(1, 3, 4, 4)}, "no length to choose"), ({"names": ["a"]}, "holds no tensor")],
+)
+def test_what_has_no_tokens_has_no_length(batch, match):
+    with pytest.raises(ValueError, match=match):
+        sized_batch(batch, batch_size=1, length=4)
+
+
+def test_quartiles_lie_between_the_extremes():
+    info = latency_info(Slow(), {"inputs": torch.zeros(4, 2)}, repeats=8)
+    first, third = info["quartile_seconds"]
+    assert info["low_seconds"] <= first <= info["median_seconds"] <= third <= info["high_seconds"]
+    assert latency_info(Slow(), {"inputs": torch.zeros(4, 2)}, repeats=1)["quartile_seconds"][0] > 0
