@@ -42,5 +42,16 @@ def test_layers_of_a_compiled_teacher_can_be_read(compiled):
     assert {"teacher.logits", "teacher.live"} <= found
 
 
-def test_settling_needs_a_device():
-    Placement(offload=True).settle()
+def test_settling_waits_for_weights_that_are_nowhere():
+    placement = Placement(offload=True)
+    placement.settle()
+    assert placement.offload
+
+
+def test_parts_in_the_place_of_others_are_neither_frozen_nor_compiled():
+    model, placement = tiny_model("masked_lm"), Placement(compiled="eager")
+    placement.place(model, None)
+    model.bert = tiny_model("masked_lm", seed=3).bert
+    placement.renew(model)
+    assert model.bert._compiled_call_impl is not None
+    assert not any(parameter.requires_grad for parameter in model.parameters())
