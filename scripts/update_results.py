@@ -8,8 +8,8 @@ A page marks the place with `<!-- results: NAME -->` and `<!-- end -->`, NAME be
 from __future__ import annotations
 
 import argparse
+import json
 import re
-from datetime import datetime
 from pathlib import Path
 
 from hf_distill.atomic import atomic_write_text
@@ -20,14 +20,17 @@ from hf_distill.run_record import RunRecord
 def block(record: RunRecord) -> str:
     """Return the table of a run and the line that says how it came about."""
     assert record.finished is not None, f"{record.name} has not finished"
-    seconds = (datetime.fromisoformat(record.finished) - datetime.fromisoformat(record.started)).total_seconds()
+    # Of the trainings, in whatever sessions: between started and finished lies the last session only.
+    spent = [record.teacher.get("seconds"), *(run.costs.get("seconds") for run in record.runs)]
+    seconds = sum(number for number in spent if number)
     metric, final = record.task["metric"], record.teacher.get("final_metrics", {})
     teacher = f"Teacher: {metric} {final[metric]:.4g}. " if metric in final else ""
-    chosen = f"Revision found by `auto`: {record.teacher['chosen']}. " if record.teacher.get("chosen") else ""
+    asked = "auto" in json.dumps([record.recipe.get("compare"), record.recipe.get("curriculum")])
+    chosen = f"Revision found by `auto`: {record.teacher['chosen']}. " if asked and record.teacher["chosen"] else ""
     versions = f"torch {record.versions['torch']}, transformers {record.versions['transformers']}"
     seeds = ", ".join(str(seed) for seed in record.recipe["seeds"])
     device = record.environment["device"]
-    how = f"Seeds {seeds}; {record.started[:10]}; {seconds:.0f} s in all on {device}; {versions}."
+    how = f"Seeds {seeds}; {record.started[:10]}; {seconds:.0f} s of training on {device}; {versions}."
     return f"{summary_markdown(summary_table(record)).strip()}\n\n{teacher}{chosen}{how}"
 
 
