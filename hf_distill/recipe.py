@@ -8,13 +8,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from hf_distill.atomic import atomic_write_text
 from hf_distill.recipe_checks import check_recipe
 from hf_distill.recipe_overrides import apply_overrides
 from hf_distill.strict_dataclass import from_mapping, to_mapping
 from hf_distill.strict_yaml import dump_yaml, load_yaml
+from hf_distill.student_checks import FROM_TEACHER
+from hf_distill.student_making.cut import StudentCut
 from hf_distill.teacher_spec import TeacherSpec
 from hf_distill.wording import did_you_mean, given
 
@@ -29,7 +31,10 @@ class StudentSpec:
     """What the student is."""
 
     model: dict[str, Any] = field(
-        metadata={"help": "{architecture, config} for a fresh model, {pretrained, revision} for a trained one."}
+        metadata={
+            "help": "{architecture, config} for a fresh model, {pretrained, revision} for a trained one, "
+            "{from_teacher: {layers: spaced:3, ...}} for one that is cut out of the teacher."
+        }
     )
     lora: dict[str, Any] | None = field(
         default=None,
@@ -37,6 +42,31 @@ class StudentSpec:
             "help": "Train a LoRA adapter only, of these peft.LoraConfig keys: {r, lora_alpha, target_modules, ...}."
         },
     )
+    quantization: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "Quantise the base below the adapter by bitsandbytes: {load_in_4bit: true, ...} as "
+            "transformers.BitsAndBytesConfig."
+        },
+    )
+    export: Literal["merged", "adapter"] | None = field(
+        default=None,
+        metadata={
+            "help": "What is left of an adapted student: its base with the adapter merged into it, or the adapter "
+            "alone; null: merged, and adapter on a quantised base."
+        },
+    )
+
+    @property
+    def cut(self) -> StudentCut | None:
+        """What of its teacher the student keeps; None for a student that is not cut out of it.
+
+        Raises:
+            ValueError: An unknown key, or a value of the wrong type.
+        """
+        if FROM_TEACHER not in self.model:
+            return None
+        return from_mapping(StudentCut, self.model[FROM_TEACHER], path=f"student.model.{FROM_TEACHER}")
 
 
 @dataclass(kw_only=True)

@@ -11,6 +11,7 @@ from hf_distill.wording import given, join_path
 
 _FRESH_MODEL = ("architecture", "config")
 _PRETRAINED_MODEL = ("pretrained", "revision", "dtype", "trust_remote_code")
+MODEL_KEYS = (*_FRESH_MODEL, *_PRETRAINED_MODEL)
 _LARGEST_SEED = 2**32 - 1
 _IN_RECORD = "recipes are kept in records and published; log in with `hf auth login` or set HF_TOKEN instead"
 _ELSEWHERE = {
@@ -29,7 +30,7 @@ def check_model(model: Mapping[str, Any], path: str) -> None:
     Raises:
         ValueError: Both or neither are given, an unknown key, or a key of the other kind.
     """
-    check_known_keys(model, (*_FRESH_MODEL, *_PRETRAINED_MODEL), path=path)
+    check_known_keys(model, MODEL_KEYS, path=path)
     check_free(model, path)
     kinds = [key for key in ("architecture", "pretrained") if key in model]
     if len(kinds) != 1:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hf_distill.recipe_blocks import check_free, check_model, check_name, check_seed, check_training, require
+from hf_distill.recipe_blocks import check_free, check_name, check_seed, check_training, require
+from hf_distill.student_checks import check_student
 from hf_distill.teacher_checks import check_teacher
 from hf_distill.wording import given
 
@@ -29,8 +30,7 @@ def check_recipe(recipe: Recipe) -> None:
     require(recipe.name.strip() != "", "name: empty; give the recipe a short name.")
     check_name(recipe.task, "task")
     check_free(recipe.task, "task")
-    check_model(recipe.student.model, "student.model")
-    check_free(recipe.student.lora or {}, "student.lora")
+    check_student(recipe.student, recipe.teacher)
     check_training(recipe.training, "training")
     _check_seeds(recipe.seeds)
     _check_curricula(recipe)

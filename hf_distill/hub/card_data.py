@@ -58,6 +58,8 @@ def base_models(record: RunRecord, run: StudentRun) -> list[str]:
     origin = record.student.get("origin")
     pretrained = origin.get("pretrained") if isinstance(origin, dict) else origin
     found = [pretrained] if pretrained and is_hub_id(pretrained) else []
+    made = record.student.get("made") or {}
+    found += [made["teacher"]] if made.get("revision") and _HUB_ID.fullmatch(str(made.get("teacher"))) else []
     made_of = [one for revision in teachers_of(record, run) for _, one in with_members(revision)]
     found += [revision.source for revision in made_of if on_hub(revision)]
     return list(dict.fromkeys(found))

@@ -67,5 +67,5 @@ def build_trainer(
         seed=cell.seed,
         teacher=teacher,
         folder=workspace.student(cell.label, cell.seed),
-        cache_dir=workspace.cache,
+        workspace=workspace,
     )

@@ -18,6 +18,7 @@ from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, task_of
 from hf_distill.pipeline.checks import check_before_training, check_keys, check_plans
 from hf_distill.pipeline.observer import Observer
 from hf_distill.pipeline.student import finished_run, train_student
+from hf_distill.pipeline.student_model import make_student_of_teacher
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
 from hf_distill.report.page import write_report
@@ -73,6 +74,10 @@ def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool
         check_covered(recipe, task, teacher, workspace, chosen=chosen)
         # A teacher made of the student has its pin only once there is one.
         record.teacher.update(found, revisions=[one for one in teacher.manifest() if one["commit"]])
+    with state.main_process_first():
+        made = make_student_of_teacher(recipe, task, workspace)
+    if made is not None:
+        record.student.update(made=made.to_dict(), description=made.describe())
     for cell in cells:
         record.runs.append(run_cell(cell, recipe, task, teacher, workspace, record))
         if state.is_main_process:

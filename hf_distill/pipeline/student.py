@@ -13,6 +13,7 @@ from transformers import set_seed
 from hf_distill.atomic import atomic_write_json
 from hf_distill.pipeline.adapter import export, with_adapter
 from hf_distill.pipeline.final_metrics import final_metrics
+from hf_distill.pipeline.student_model import student_model
 from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
@@ -38,17 +39,17 @@ def student_trainer(
     seed: int,
     teacher: TeacherSource | None,
     folder: Path,
-    cache_dir: Path,
+    workspace: Workspace,
 ) -> ProgressiveDistillTrainer:
     """Build the trainer of one student. The same seed gives the same weights and data under every curriculum.
 
     Raises:
         ValueError: Model, data, teacher, curriculum or arguments do not fit.
     """
-    data = task.prepare(seed=seed, cache_dir=cache_dir)
+    data = task.prepare(seed=seed, cache_dir=workspace.cache)
     arguments = training_arguments(training, output_dir=folder, curriculum=curriculum, seed=seed, path="training")
     set_seed(seed)
-    model: Any = task.build_model(recipe.student.model, data)
+    model: Any = student_model(recipe, task, data, workspace)
     return ProgressiveDistillTrainer(
         model=model if recipe.student.lora is None else with_adapter(model, recipe.student.lora),
         teacher=teacher if curriculum["name"] != "labels" else None,

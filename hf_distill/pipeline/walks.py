@@ -12,6 +12,7 @@ from transformers import set_seed
 
 from hf_distill.cache.walk import TargetWalk
 from hf_distill.pipeline.cells import Cell, cells_of
+from hf_distill.pipeline.student_model import student_model
 from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
@@ -70,7 +71,7 @@ def walk_of(
     )
     set_seed(cell.seed)
     walk = TargetWalk(
-        model=task.build_model(recipe.student.model, data),
+        model=student_model(recipe, task, data, workspace),
         teacher=teacher,
         args=arguments,
         fingerprint=fingerprint_of(cell, data, chosen=chosen),

@@ -15,7 +15,7 @@ from hf_distill.wording import join_path
 
 RECIPE_FILE = "recipe.yaml"
 REVISIONS_FILE = "teacher_revisions.json"
-OWN_FOLDERS = frozenset({"cache", "teacher", "members", "assistants", "students", "targets"})
+OWN_FOLDERS = frozenset({"cache", "teacher", "members", "assistants", "students", "targets", "made_student"})
 _MOST_NAMED = 5
 
 
@@ -43,6 +43,11 @@ class Workspace:
     def targets(self) -> Path:
         """Cached targets of the teacher."""
         return self.root / "targets"
+
+    @property
+    def made_student(self) -> Path:
+        """A student as it was cut out of its teacher, before any training."""
+        return self.root / "made_student"
 
     def member(self, place: int) -> Path:
         """Checkpoints of an ensemble's member that the recipe trains, counted from 1."""

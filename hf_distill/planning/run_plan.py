@@ -187,7 +187,7 @@ class _Prober:
                 seed=cell.seed,
                 teacher=teacher,
                 folder=self.workspace.root / "probe",
-                cache_dir=self.workspace.cache,
+                workspace=self.workspace,
             )
             self._known[key] = probe_steps(trainer)
         return self._known[key]

@@ -94,6 +94,23 @@ def find_teacher(source: TeacherEntries, **options: Any) -> FoundTeacher:
     return FoundTeacher(revision, folder_of(revision, **options))
 
 
+def final_config(source: TeacherEntries, *, allow_pickled_weights: bool = False) -> PreTrainedConfig:
+    """Return the configuration of a teacher's final revision, without downloading its weights.
+
+    Raises:
+        ValueError: It does not exist, or gives no configuration.
+    """
+    revision = resolve_revisions(source, allow_pickled_weights=allow_pickled_weights)[-1]
+    if revision.revision is None:
+        return AutoConfig.from_pretrained(folder_of(revision, allow_pickled_weights=allow_pickled_weights))
+    try:
+        return AutoConfig.from_pretrained(
+            revision.source, revision=revision.commit, subfolder=revision.subfolder or ""
+        )
+    except OSError as error:
+        raise ValueError(f"{revision}: its configuration cannot be had: {error}") from error
+
+
 def class_of(config: PreTrainedConfig) -> Callable[..., Any]:
     """Return the class that a model was saved as.
 

@@ -28,6 +28,14 @@ def test_student_of_labels_does_not_name_the_teacher_of_the_others():
     assert "knowledge-distillation" not in data["tags"]
 
 
+def test_a_student_that_was_cut_out_of_its_teacher_names_it_whatever_it_learned_from():
+    record = sample_record()
+    record.student.update(origin={"from_teacher": {"layers": "first:1"}})
+    for revision, commit, named in (("main", "a" * 40, ["acme/cut"]), (None, "sha256:" + "c" * 64, [])):
+        record.student["made"] = {"teacher": "acme/cut", "revision": revision, "commit": commit}
+        assert base_models(record, record.runs[0]) == named
+
+
 def test_local_teacher_is_no_repository_even_if_it_looks_like_one():
     record = sample_record()
     for revision in record.teacher["revisions"]:

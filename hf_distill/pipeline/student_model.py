@@ -1,0 +1,169 @@
+"""A student's model before training: built, loaded, or cut out of its teacher and kept in `made_student`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from hf_distill.pipeline.faculty import at
+from hf_distill.pipeline.workspace import Workspace
+from hf_distill.recipe import Recipe
+from hf_distill.strict_dataclass import to_mapping
+from hf_distill.student_checks import FROM_TEACHER
+from hf_distill.student_making.cut import StudentCut
+from hf_distill.student_making.evidence import Batch
+from hf_distill.student_making.making import MadeStudent, make_student
+from hf_distill.student_making.origin import ORIGIN_FILE, StudentOrigin
+from hf_distill.student_making.saving import save_student, student_there
+from hf_distill.student_making.student_config import student_config
+from hf_distill.student_making.teacher_model import FoundTeacher, final_config, find_teacher
+from hf_distill.tasks import Task, TaskData
+
+PATH = f"student.model.{FROM_TEACHER}"
+
+
+def student_model(recipe: Recipe, task: Task, data: TaskData, workspace: Workspace) -> PreTrainedModel:
+    """Return a student as its training begins.
+
+    A student that is to be cut out of its teacher is loaded from where it was made; before that, random weights of the
+    same sizes stand in.
+
+    Raises:
+        ValueError: The model cannot be had, or does not fit the task.
+    """
+    cut = recipe.student.cut
+    if cut is None:
+        return task.build_model(recipe.student.model, data)
+    if _is_made(workspace, cut):
+        return task.build_model({"pretrained": str(workspace.made_student)}, data)
+    with at(PATH):
+        config = student_config(_teacher_config(recipe, task, data), cut)
+        model = task.auto_class().from_config(config, dtype=torch.float32)
+        task.check_model(model, data)
+    return model
+
+
+def make_student_of_teacher(
+    recipe: Recipe, task: Task, workspace: Workspace, *, on_batch: Callable[[], None] | None = None
+) -> StudentOrigin | None:
+    """Cut a recipe's student out of its teacher's final revision, once; None for a student that is not cut out of it.
+
+    Args:
+        recipe: What is to be run; its teacher is there.
+        task: Its task.
+        workspace: Its folder, which keeps the student as it was made.
+        on_batch: Called whenever a batch has gone through the teacher.
+
+    Raises:
+        ValueError: The teacher's weights are not there or cannot be cut, or students here began as another student.
+    """
+    cut = recipe.student.cut
+    if cut is None or recipe.teacher is None:
+        return None
+    with at(PATH):
+        found = find_teacher(_source(recipe, workspace), allow_pickled_weights=recipe.teacher.allow_pickled_weights)
+        data = task.prepare(seed=recipe.seeds[0], cache_dir=workspace.cache) if cut.needs_data else None
+        looked_at = None if data is None else data_text(cut, data)
+        there = student_there(workspace.made_student, commit=found.revision.commit, cut=cut, data=looked_at)
+        if there is not None:
+            return there
+        if workspace.made_student.exists():
+            _make_room(workspace)
+        batches = None if data is None else _batches(recipe, cut, data)
+        made = cut_out(found, task, cut, batches=batches, looked_at=looked_at, on_batch=on_batch)
+        save_student(made, workspace.made_student, beside=found.folder)
+    return made.origin
+
+
+def cut_out(
+    found: FoundTeacher,
+    task: Task | None,
+    cut: StudentCut,
+    *,
+    batches: DataLoader[Any] | None = None,
+    looked_at: str | None = None,
+    on_batch: Callable[[], None] | None = None,
+) -> MadeStudent:
+    """Cut a student out of a teacher on disk.
+
+    Args:
+        found: The teacher.
+        task: Its `auto_class` loads the teacher; None loads it as it was saved.
+        cut: What stays.
+        batches: Data to choose by.
+        looked_at: That data, for the origin.
+        on_batch: Called whenever a batch has gone through the teacher.
+
+    Raises:
+        ValueError: The teacher cannot be loaded or cut.
+    """
+    teacher = found.load(task.auto_class() if task is not None else None)
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    seen: list[Batch] = []
+    if batches is not None:
+        teacher.to(device or "cpu")
+        seen = [_on(device, batch) for batch in batches]
+    made = make_student(teacher, cut, batches=seen, on_batch=on_batch)
+    made.model.to("cpu")
+    return MadeStudent(made.model, found.named_in(made.origin, data=looked_at))
+
+
+def data_text(cut: StudentCut, data: TaskData) -> str:
+    """Return in words which data layers or units are chosen by."""
+    return f"{min(cut.examples, len(data.train))} training examples of {data.fingerprint}"  # type: ignore[arg-type]
+
+
+def training_batches(data: TaskData, *, examples: int, batch_size: int) -> DataLoader[Any]:
+    """Return the first training examples of a task in batches."""
+    chosen: Any = Subset(data.train, range(min(examples, len(data.train))))  # type: ignore[arg-type]
+    return DataLoader(chosen, batch_size=batch_size, collate_fn=data.collator)
+
+
+def _batches(recipe: Recipe, cut: StudentCut, data: TaskData) -> DataLoader[Any]:
+    size = int(recipe.training.get("per_device_train_batch_size", 8))
+    return training_batches(data, examples=cut.examples, batch_size=size)
+
+
+def _on(device: torch.device | None, batch: Batch) -> dict[str, Any]:
+    placed = device or torch.device("cpu")
+    return {key: value.to(placed) if isinstance(value, Tensor) else value for key, value in batch.items()}
+
+
+def _is_made(workspace: Workspace, cut: StudentCut) -> bool:
+    if not (workspace.made_student / ORIGIN_FILE).is_file():
+        return False
+    return StudentOrigin.load(workspace.made_student).cut == to_mapping(cut)
+
+
+def _make_room(workspace: Workspace) -> None:
+    """Take away a student of an earlier recipe or teacher that no student here began as.
+
+    Raises:
+        ValueError: One did.
+    """
+    if workspace.holds_students():
+        raise ValueError(
+            f"students in {workspace.root} began as the one in {workspace.made_student}, which was cut out of another "
+            "teacher or in another way; choose another folder with --set output_dir=..., or move the old one away"
+        )
+    shutil.rmtree(workspace.made_student)
+
+
+def _source(recipe: Recipe, workspace: Workspace) -> Any:
+    assert recipe.teacher is not None
+    return recipe.teacher.source if recipe.teacher.source is not None else workspace.teacher
+
+
+def _teacher_config(recipe: Recipe, task: Task, data: TaskData) -> PreTrainedConfig:
+    assert recipe.teacher is not None
+    if recipe.teacher.source is not None:
+        return final_config(recipe.teacher.source, allow_pickled_weights=recipe.teacher.allow_pickled_weights)
+    assert recipe.teacher.train is not None
+    with torch.random.fork_rng(devices=[]):
+        return task.build_model(recipe.teacher.train.model, data).config
