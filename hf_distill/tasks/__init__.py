@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from hf_distill.tasks.base import TASKS, HeldOut, Task, TaskData
 from hf_distill.tasks.causal_lm import CausalLM
+from hf_distill.tasks.glue import Glue
 from hf_distill.tasks.image_classification import ImageClassification
 from hf_distill.tasks.masked_lm import MaskedLM
 from hf_distill.tasks.parity import Parity
 from hf_distill.tasks.parity_model import ParityMlpConfig, ParityMlpForSequenceClassification
 from hf_distill.tasks.pcfg import Pcfg, PcfgCausal
 from hf_distill.tasks.sinusoid import NoisySinusoid
+from hf_distill.tasks.text_classification import TextClassification
 
 __all__ = [
     "TASKS",
     "CausalLM",
+    "Glue",
     "HeldOut",
     "ImageClassification",
     "MaskedLM",
@@ -25,4 +28,5 @@ __all__ = [
     "PcfgCausal",
     "Task",
     "TaskData",
+    "TextClassification",
 ]

@@ -17,8 +17,8 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from hf_distill.metrics.language_modeling import TokenHead, TokenMetrics, shrink_logits
 from hf_distill.tasks.base import Task, TaskData
 from hf_distill.tasks.batches import BatchCollator, BatchDataset
-from hf_distill.tasks.model_building import config_value
 from hf_distill.tasks.text_blocks import Blocks, end_of_document_id, split_by_hash, token_stream
+from hf_distill.tasks.text_models import check_reads_text, text_defaults
 from hf_distill.tasks.text_sources import Corpus, text_source
 from hf_distill.tasks.tokenizer_training import tokenizer_source
 
@@ -122,31 +122,13 @@ class TextTask(Task):
         self, config_class: type[PreTrainedConfig], given: Mapping[str, Any], data: TaskData
     ) -> dict[str, Any]:
         """Take the size of the vocabulary and the special ids from the tokenizer."""
-        tokenizer = data.processing_class
-        assert tokenizer is not None
-        return {
-            "vocab_size": len(tokenizer),
-            "pad_token_id": tokenizer.pad_token_id,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-        }
+        assert data.tokenizer is not None
+        return text_defaults(data.tokenizer)
 
     def check_model(self, model: PreTrainedModel, data: TaskData) -> None:
         """Refuse a model with fewer embeddings than tokens, or fewer positions than `max_length`."""
-        tokenizer = data.processing_class
-        assert tokenizer is not None
-        rows = len(next(model.get_input_embeddings().parameters()))
-        if rows < len(tokenizer):
-            raise ValueError(
-                f"model: its vocabulary has {rows} entries, the tokenizer {len(tokenizer)}. Leave `vocab_size` out of "
-                "the config, or set task.tokenizer to the tokenizer the weights were trained with."
-            )
-        positions = config_value(model.config, "max_position_embeddings")
-        if positions is not None and positions < self.max_length:
-            raise ValueError(
-                f"model: reads {positions} positions, but task.max_length is {self.max_length}. Lower task.max_length "
-                f"or set max_position_embeddings: {self.max_length} in the model's config."
-            )
+        assert data.tokenizer is not None
+        check_reads_text(model, data.tokenizer, max_length=self.max_length)
 
     def _prepare_text(self, cache_dir: Path) -> PreparedText:
         if cache_dir not in self._prepared:

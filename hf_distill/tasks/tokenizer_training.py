@@ -57,16 +57,28 @@ class TrainedTokenizer(TokenizerSource):
         metadata={"help": "`wordpiece` as BERT has, cased; `bpe` on bytes as GPT-2 has, which loses nothing"}
     )
     vocab_size: int = field(default=4096, metadata={"help": "entries, special tokens included"})
+    token_types: bool = field(
+        default=False,
+        metadata={
+            "help": "tell a model which text of a pair a token is of (BERT reads it; DistilBERT, RoBERTa do not)"
+        },
+    )
 
     def __post_init__(self) -> None:
+        if self.token_types and self.kind != "wordpiece":
+            raise ValueError("token_types: only wordpiece gives them; leave it out, or set kind: wordpiece")
         if self.vocab_size < SMALLEST_VOCABULARY:
             raise ValueError(f"vocab_size: expected at least {SMALLEST_VOCABULARY}, got {self.vocab_size}")
 
     def load(self, texts: Sequence[str], *, cache_dir: Path) -> PreTrainedTokenizerBase:
         """Train it, or read the one that was trained before on the same texts."""
-        folder = Path(cache_dir) / "tokenizers" / f"{self.kind}-{self.vocab_size}-{self._fingerprint(texts)}"
+        kind = f"{self.kind}-pairs" if self.token_types else self.kind
+        folder = Path(cache_dir) / "tokenizers" / f"{kind}-{self.vocab_size}-{self._fingerprint(texts)}"
         if not folder.is_dir():
-            _save_atomically(train_tokenizer(texts, kind=self.kind, vocab_size=self.vocab_size), folder)
+            tokenizer = train_tokenizer(
+                texts, kind=self.kind, vocab_size=self.vocab_size, token_types=self.token_types
+            )
+            _save_atomically(tokenizer, folder)
         return PreTrainedTokenizerFast.from_pretrained(folder)
 
     def _fingerprint(self, texts: Sequence[str]) -> str:
@@ -118,7 +130,7 @@ def tokenizer_source(spec: Mapping[str, Any]) -> TokenizerSource:
 
 
 def train_tokenizer(
-    texts: Sequence[str], *, kind: Literal["wordpiece", "bpe"], vocab_size: int
+    texts: Sequence[str], *, kind: Literal["wordpiece", "bpe"], vocab_size: int, token_types: bool = False
 ) -> PreTrainedTokenizerFast:
     """Return a tokenizer learnt from `texts`: the same texts in the same order give the same tokenizer.
 
@@ -127,9 +139,13 @@ def train_tokenizer(
         kind: "wordpiece": cased words and their pieces, with [CLS] and [SEP] around a text; "bpe": merges of bytes,
             which reproduce any text, with <|endoftext|>.
         vocab_size: Entries at most; a short text gives fewer.
+        token_types: Whether "wordpiece" also says which text of a pair a token is of.
     """
     if kind == "wordpiece":
-        return PreTrainedTokenizerFast(tokenizer_object=_wordpiece(texts, vocab_size), **_WORDPIECE_SPECIALS)
+        inputs = ["input_ids", *(["token_type_ids"] if token_types else []), "attention_mask"]
+        return PreTrainedTokenizerFast(
+            tokenizer_object=_wordpiece(texts, vocab_size), model_input_names=inputs, **_WORDPIECE_SPECIALS
+        )
     return PreTrainedTokenizerFast(tokenizer_object=_byte_level_bpe(texts, vocab_size), **_BPE_SPECIALS)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tables import write_sentences
 from torch.utils.data import DataLoader
 from transformers import AutoModel
 
@@ -22,14 +23,28 @@ SMALL: dict[str, dict[str, Any]] = {
     "pcfg_causal": {"root": 16, "train_examples": 50, "validation_examples": 20},
     "masked_lm": {"tokenizer": TOKENIZER, "max_length": 16},
     "causal_lm": {"tokenizer": TOKENIZER, "max_length": 16},
+    "glue": {"tokenizer": TOKENIZER, "subset": "mrpc"},
+    "text_classification": {"tokenizer": TOKENIZER},
 }
+BERT = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 MODELS: dict[str, dict[str, Any]] = {
     "regression": {"architecture": "sinusoid_mlp", "config": {"hidden_size": 8}},
     "classification": {"architecture": "parity_mlp", "config": {"width": 8}},
     "masked_lm": {"architecture": "distilbert", "config": {"dim": 8, "n_heads": 2, "n_layers": 1, "hidden_dim": 8}},
     "causal_lm": {"architecture": "gpt2", "config": {"n_embd": 8, "n_head": 2, "n_layer": 1}},
     "image_classification": {"architecture": "resnet", "config": {"hidden_sizes": [4, 8], "depths": [1, 1]}},
+    "glue": {"architecture": "bert", "config": BERT},
+    "text_classification": {"architecture": "bert", "config": BERT},
 }
+
+
+def write_data(name: str, folder: Path) -> Path | None:
+    """Write the small data set of a task that reads local files; None for others."""
+    if name == "glue":
+        return write_sentences(folder, ["sentence1", "sentence2"], [0, 1, 1, 0, 1])
+    if name == "text_classification":
+        return write_sentences(folder, ["text"], ["no", "yes", "yes", "no", "yes"])
+    return None
 
 
 # Other tests register tasks of their own, which are not the package's.
@@ -37,10 +52,12 @@ OURS = [name for name in TASKS.names() if TASKS.get(name).__module__.startswith(
 
 
 @pytest.fixture(params=OURS)
-def task(request: pytest.FixtureRequest, text_folder: Path) -> Task:
-    assert request.param in SMALL, f"add small fields for the task {request.param} to this file"
-    on_text = {"data": {"path": str(text_folder)}} if request.param in ("masked_lm", "causal_lm") else {}
-    return TASKS.build({"name": request.param, **SMALL[request.param], **on_text}, path="task")
+def task(request: pytest.FixtureRequest, text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Task:
+    name = request.param
+    assert name in SMALL, f"add small fields for the task {name} to this file"
+    folder = text_folder if name in ("masked_lm", "causal_lm") else write_data(name, tmp_path_factory.mktemp(name))
+    data = {"data": {"path": str(folder)}} if folder is not None else {}
+    return TASKS.build({"name": name, **SMALL[name], **data}, path="task")
 
 
 def model_of(task: Task) -> dict[str, Any]:

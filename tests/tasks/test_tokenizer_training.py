@@ -138,3 +138,14 @@ def test_a_mistake_in_a_recipe_trains_another_tokenizer(spec: Any, message: str)
 def test_a_missing_tokenizer_gives_no_hint(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"(?s)cannot load 'org/none'.*\{train: \{kind"):
         PretrainedTokenizer(pretrained="org/none").load([], cache_dir=tmp_path)
+
+
+def test_the_two_texts_of_a_pair_look_alike_to_bert(texts: list[str], tmp_path: Path) -> None:
+    spec: dict[str, Any] = {"train": {"kind": "wordpiece", "vocab_size": 320}}
+    plain = tokenizer_source(spec).load(texts, cache_dir=tmp_path)
+    pairs = tokenizer_source({"train": {**spec["train"], "token_types": True}}).load(texts, cache_dir=tmp_path)
+    assert plain.get_vocab() == pairs.get_vocab()
+    assert "token_type_ids" not in plain("a", "b")
+    assert sum(pairs("a", "b")["token_type_ids"]) >= 2
+    with pytest.raises(ValueError, match="token_types: only wordpiece gives them"):
+        tokenizer_source({"train": {"kind": "bpe", "token_types": True}})
