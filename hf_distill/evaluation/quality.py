@@ -15,15 +15,14 @@ from transformers import PreTrainedModel, PrinterCallback
 
 from hf_distill.analysis.fidelity import CalibrationTally, FidelityTally
 from hf_distill.analysis.latency import accepted_names
+from hf_distill.pipeline.final_metrics import final_metrics
 from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.signal_reader import Student
 from hf_distill.signals import Signals
-from hf_distill.switching import TIMINGS
 from hf_distill.teachers import TeacherSource
 from hf_distill.trainer import ProgressiveDistillTrainer
 
-_PREFIX = "eval_"
 # What an evaluation must not do: publish, report, or wrap models for training.
 _NOT_EVALUATED = ("deepspeed", "fsdp", "fsdp_config", "torch_compile", "push_to_hub", "hub_model_id", "hub_strategy")
 
@@ -51,8 +50,7 @@ def quality_of(run: FinishedRun, model: PreTrainedModel, *, reference: TeacherSo
         trainer = _trainer(run, model, reference, Path(scratch))
         # Without a bar of its own the Trainer would print every result.
         trainer.remove_callback(PrinterCallback)
-        found = trainer.evaluate()
-        metrics = {key.removeprefix(_PREFIX): value for key, value in found.items() if not key.endswith(TIMINGS)}
+        metrics = final_metrics(trainer, run.data.further)
         metrics.pop("epoch", None)
         return Quality(metrics, *_rows(trainer, reference))
 
