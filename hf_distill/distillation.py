@@ -21,6 +21,7 @@ from hf_distill.curricula.intra import build_intra
 from hf_distill.curricula.views import build_views, extend
 from hf_distill.extractor import Extractor
 from hf_distill.features import Features, build_features
+from hf_distill.fsdp_layout import fit_for_fsdp
 from hf_distill.layers import check_early_exit, layer_count
 from hf_distill.loss import Loss
 from hf_distill.loss_log import LossLog
@@ -41,7 +42,7 @@ class Distillation:
         curriculum: The curriculum's specification, `{"name": ..., **fields}`.
         teacher: The teacher source; None for the `labels` curriculum.
         accelerator: Places the teacher and adds up counts over ranks.
-        student: For teachers that are made of it.
+        student: For teachers that are made of it, and for engines that will split it.
         label_smoothing: Of the cross-entropy with labels.
 
     Raises:
@@ -58,6 +59,8 @@ class Distillation:
         student: torch.nn.Module | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
+        if student is not None:
+            fit_for_fsdp(student, accelerator)
         self.head = head
         self.accelerator = accelerator
         # Before the teacher is placed: what accelerate has been asked to compile is the student only.

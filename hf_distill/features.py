@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
@@ -108,18 +108,11 @@ def build_features(
     """Return what the terms compare, on the accelerator's device; None where all compare logits.
 
     Raises:
-        ValueError: As in `Features`; or projectors are to be trained with an engine that trains the student only.
+        ValueError: As in `Features`.
     """
     features = Features(terms, student=student, teacher=teacher)
     if not features.pairs:
         return None
-    engine = accelerator.distributed_type
-    alone = (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM)
-    if features.projectors and engine in alone:
-        raise ValueError(
-            f"`projector: linear` trains a map outside the student, which {engine.value} does not follow; use "
-            "objectives without a projector, or DistributedDataParallel without that engine"
-        )
     return features.to(accelerator.device)
 
 

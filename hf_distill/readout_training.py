@@ -1,23 +1,27 @@
 """Training of an extraction's read-outs and of projectors beside the student, with transformers' Trainer.
 
-They are no part of the student: they have a parameter group of their own, are averaged over ranks, clipped together
-with the student, saved in checkpoints, and absent from what is exported.
+They are no part of the student: they have a parameter group of their own (an optimizer of their own where an engine
+splits the student), are averaged over ranks, clipped together with the student, saved in checkpoints, and absent from
+what is exported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate import DistributedType
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from transformers import Trainer
 
+from hf_distill.beside_optimizer import BesideOptimizer, clip_together
 from hf_distill.checkpointed_module import CheckpointedModule
 from hf_distill.compatibility import unwrap_peft
 from hf_distill.distillation import Distillation
@@ -25,6 +29,7 @@ from hf_distill.layers import attended_rows, layer_tap
 from hf_distill.loss_log import shares
 from hf_distill.reduction import count_items
 from hf_distill.signal_reader import Student
+from hf_distill.teachers.sharding import SHARDING
 
 LOOK_FOR_LABELS_IN = 256
 """Training examples that are looked through for a label before training."""
@@ -59,6 +64,8 @@ class ReadoutTraining(Trainer):
         self.find_layer_map()
         fresh = self.optimizer is None
         optimizer = super().create_optimizer(model)
+        if self._beside is not None:
+            return optimizer
         for parameters, rate in self._readout_groups() if fresh else []:
             learning_rate = self.args.learning_rate * rate
             optimizer.add_param_group({"params": parameters, "lr": learning_rate, "weight_decay": 0.0})
@@ -71,6 +78,25 @@ class ReadoutTraining(Trainer):
             )
         return optimizer
 
+    @cached_property
+    def _beside(self) -> BesideOptimizer | None:
+        """The optimizer of read-outs and projectors where the student's is rebuilt by the engine that splits it."""
+        groups = self._readout_groups()
+        if not groups or self.accelerator.distributed_type not in SHARDING:
+            return None
+        kind, settings = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        return BesideOptimizer(groups, kind, settings)
+
+    def step_beside(self) -> None:
+        """Step what has an optimizer of its own, as the student is stepped now."""
+        if self._beside is not None:
+            self._beside.step(self._get_learning_rate())
+
+    def forget_beside(self) -> None:
+        """Forget the state of what has an optimizer of its own."""
+        if self._beside is not None:
+            self._beside.forget()
+
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Take a training step; at the end of an accumulation window average the read-outs' gradients over ranks."""
         loss = super().training_step(model, inputs, num_items_in_batch)
@@ -81,10 +107,16 @@ class ReadoutTraining(Trainer):
         return loss
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
-        parameters = self.readout_parameters()
+        parameters, most = self.readout_parameters(), self.args.max_grad_norm
         if not parameters:
             return super()._clip_grad_norm(model)
-        return self.accelerator.clip_grad_norm_([*model.parameters(), *parameters], self.args.max_grad_norm)
+        if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
+            # The student has been clipped, and stepped, in its backward.
+            torch.nn.utils.clip_grad_norm_(parameters, most)
+            return super()._clip_grad_norm(model)
+        if self._beside is not None:
+            return clip_together(list(model.parameters()), parameters, most)
+        return self.accelerator.clip_grad_norm_([*model.parameters(), *parameters], most)
 
     # ---- what is measured on training examples before the first step ----
 
@@ -194,6 +226,8 @@ class ReadoutTraining(Trainer):
         """Write read-outs and what the teacher must remember into a checkpoint, where there are any."""
         for module in self._checkpointed():
             module.save(folder)
+        if self._beside is not None:
+            self._beside.save(folder)
 
     def load_readouts(self, folder: str | Path, layers: list[list[int]] | None = None) -> None:
         """Read what `save_readouts` wrote into a checkpoint.
@@ -206,3 +240,5 @@ class ReadoutTraining(Trainer):
             self.distillation.use_layers(layers, unwrap_peft(self.model).config)
         for module in self._checkpointed():
             module.load(folder)
+        if self._beside is not None:
+            self._beside.load(folder)

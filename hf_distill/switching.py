@@ -60,6 +60,13 @@ class CurriculumCallback(TrainerCallback):
             load_stage_best(trainer.model, args.output_dir, step=best)
         if trainer.at_switch != "continue":
             reset_optimizer(trainer.optimizer)
+            trainer.forget_beside()
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Step what is trained beside the student with an optimizer of its own."""
+        self.trainer.step_beside()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

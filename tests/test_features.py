@@ -99,17 +99,16 @@ class Recording(TrainerCallback):
 
 
 class Sharded:
-    """An engine that trains the student only."""
+    """An engine that splits the student."""
 
     distributed_type = DistributedType.FSDP
     device = torch.device("cpu")
 
 
-def test_an_engine_that_does_not_know_projectors_is_refused_only_where_there_are_some():
-    models = bert_config(), bert_config()
-    with pytest.raises(ValueError, match=r"`projector: linear` trains a map outside the student, which FSDP"):
-        build_features([term("hidden_mse", projector="linear")], *models, Sharded())
-    assert build_features([term("hidden_mse")], *models, Sharded()) is not None
+@pytest.mark.parametrize("settings", [{}, {"projector": "linear"}])
+def test_an_engine_that_splits_the_student_is_not_refused(settings):
+    built = build_features([term("hidden_mse", **settings)], bert_config(), bert_config(), Sharded())
+    assert len(built.projectors) == len(settings)
 
 
 # ---- projectors ----
