@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from hf_distill.atomic import atomic_write_text
+from hf_distill.finetune_spec import FinetuneSpec
 from hf_distill.recipe_checks import check_recipe
 from hf_distill.recipe_overrides import apply_overrides
 from hf_distill.strict_dataclass import from_mapping, to_mapping
@@ -21,7 +22,7 @@ from hf_distill.teacher_spec import TeacherSpec
 from hf_distill.wording import did_you_mean, given
 
 # What may change between two sessions of one run without making it another run.
-_NOT_IN_FINGERPRINT = ("name", "description", "paper", "output_dir", "report")
+_NOT_IN_FINGERPRINT = ("name", "description", "paper", "output_dir", "finetune", "report")
 # Folders beside the recipes that hold launch configurations, not recipes.
 _NO_RECIPES = ("accelerate",)
 
@@ -100,6 +101,12 @@ class Recipe:
     level: float | None = field(
         default=None, metadata={"help": "Report the steps to this level of the task's metric."}
     )
+    finetune: list[FinetuneSpec] = field(
+        default_factory=list,
+        metadata={
+            "help": "Tasks to fine-tune the finished students on; without a curriculum, the student of `pretrained`."
+        },
+    )
     report: ReportSpec = field(default_factory=ReportSpec, metadata={"help": "The page that sums the run up."})
 
     def __post_init__(self) -> None:
@@ -157,7 +164,9 @@ class Recipe:
         return {label: {"name": label, **curriculum} for label, curriculum in self.compare.items()}
 
     def deciding(self) -> dict[str, Any]:
-        """Return what decides the results, as plain data: all but name, description, paper, output_dir and report.
+        """Return what decides the students, as plain data: all but name, description, paper, output_dir and report.
+
+        Fine-tunings come after them, and each of their folders knows its own settings.
 
         Whether a teacher runs or was cached does not decide them; which cache stands for a teacher without a source
         does.

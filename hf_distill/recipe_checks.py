@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hf_distill.finetune_spec import check_finetune
 from hf_distill.recipe_blocks import check_free, check_name, check_seed, check_training, require
 from hf_distill.student_checks import check_student
 from hf_distill.teacher_checks import check_teacher
@@ -34,6 +35,7 @@ def check_recipe(recipe: Recipe) -> None:
     check_training(recipe.training, "training")
     _check_seeds(recipe.seeds)
     _check_curricula(recipe)
+    check_finetune(recipe.finetune, labels=list(recipe.curricula()), seeds=recipe.seeds, teacher=recipe.teacher)
     if recipe.teacher is not None:
         check_teacher(recipe.teacher)
         own = recipe.teacher.self_teacher
@@ -46,6 +48,9 @@ def check_recipe(recipe: Recipe) -> None:
 
 def _check_curricula(recipe: Recipe) -> None:
     if recipe.compare is None:
+        if recipe.curriculum is None and recipe.finetune:
+            _check_nothing_to_distil(recipe)
+            return
         if recipe.curriculum is None:
             raise ValueError("curriculum: missing; give `curriculum: {name: ...}`, or several under `compare`.")
         check_name(recipe.curriculum, "curriculum")
@@ -61,6 +66,14 @@ def _check_curricula(recipe: Recipe) -> None:
             f"{path}: the label names a folder; use letters, digits, - and _ only.",
         )
         _check_curriculum(curriculum, path)
+
+
+def _check_nothing_to_distil(recipe: Recipe) -> None:
+    require(
+        "pretrained" in recipe.student.model and recipe.student.lora is None,
+        "curriculum: missing, so that nothing is distilled and `finetune` would begin with an untrained student; give "
+        "`curriculum` or `compare`, or `student.model: {pretrained: ORG/NAME}` without `lora`.",
+    )
 
 
 def _check_curriculum(curriculum: Mapping[str, Any], path: str) -> None:

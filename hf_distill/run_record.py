@@ -79,6 +79,24 @@ class StudentRun:
 
 
 @dataclass(kw_only=True)
+class DownstreamRecord:
+    """Students fine-tuned with labels on another task.
+
+    A run's `curriculum` says where it began: the label of the curriculum that made the student, `from_scratch` (new
+    weights of the student's architecture), `teacher`, or `student` where nothing was distilled. `task` is as in
+    `RunRecord`; `carried` holds, for each beginning, the share of the parameters that came from there.
+    """
+
+    name: str
+    task: dict[str, Any]
+    carried: dict[str, float] = field(default_factory=dict)
+    runs: list[StudentRun] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.task = _plain(self.task, "task")
+
+
+@dataclass(kw_only=True)
 class RunRecord:
     """What remains of `hf-distill run`: one teacher, its revisions, and every student that was trained.
 
@@ -98,6 +116,7 @@ class RunRecord:
     teacher: dict[str, Any] = field(default_factory=dict)
     student: dict[str, Any]
     runs: list[StudentRun] = field(default_factory=list)
+    downstream: list[DownstreamRecord] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.recipe = _plain(self.recipe, "recipe")
@@ -105,6 +124,23 @@ class RunRecord:
         self.task = _plain(self.task, "task")
         self.teacher = _plain(self.teacher, "teacher")
         self.student = _plain(self.student, "student")
+
+    def finetuned(self, name: str) -> RunRecord:
+        """Return a downstream task as a record of its own, for the tables and pictures that a record has.
+
+        Raises:
+            ValueError: There is none of this name.
+        """
+        found = next((block for block in self.downstream if block.name == name), None)
+        if found is None:
+            known = ", ".join(block.name for block in self.downstream) or "none"
+            raise ValueError(f"{self.name} has no downstream task {name!r}; it has: {known}.")
+        metric = found.task["metric"]
+        values = _finite(run.final_metrics.get(metric) for run in found.runs if run.curriculum == "teacher")
+        teacher = {"final_metrics": {metric: statistics.median(values)}} if values else {}
+        return dataclasses.replace(
+            self, name=f"{self.name}/{name}", task=found.task, runs=found.runs, teacher=teacher, downstream=[]
+        )
 
     def revisions(self) -> list[RevisionRecord]:
         """Return the teacher's revisions in order; none without a teacher."""

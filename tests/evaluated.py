@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sample_records import student
+
 from hf_distill.evaluation.record import Evaluation, EvaluationSettings, ModelResult, Timing
+from hf_distill.run_record import DownstreamRecord
 
 ACCURACY = {"labels": 0.50, "one_shot": 0.70, "two_shot": 0.80}
 
@@ -112,3 +115,27 @@ def write_sensitivity(folder: Path) -> Path:
     answer = {"analysis": "sensitivity", "settings": {"batches": 5, "metric": "accuracy"}, "models": models}
     (folder / "analysis" / "sensitivity.json").write_text(json.dumps(answer))
     return folder
+
+
+def downstream_block(
+    name: str = "cola", labels: tuple[str, ...] = ("two_shot", "from_scratch", "teacher")
+) -> DownstreamRecord:
+    """Three seeds of fine-tuning on CoLA from each beginning: .3 from the student, .1 from scratch, .4 the teacher."""
+    ends = {"two_shot": 0.31, "from_scratch": 0.10, "teacher": 0.40}
+    runs = []
+    for label in labels:
+        for seed in range(3):
+            run = student(label, seed)
+            value = ends[label] + 0.01 * (seed - 1)
+            run.final_metrics = {"matthews_correlation": value, "loss": 0.5}
+            run.history = [{"step": step, "matthews_correlation": value * step / 4} for step in (2, 4)]
+            run.folder = f"finetune/{name}/{label}/seed-{seed}"
+            run.steps_to_level = None
+            runs.append(run)
+    task = {"name": "glue", "head": "classification", "metric": "matthews_correlation", "greater_is_better": True}
+    return DownstreamRecord(
+        name=name,
+        task={**task, "level": None, "description": {"source": "CoLA"}},
+        carried={"two_shot": 0.98, "teacher": 0.99},
+        runs=runs,
+    )

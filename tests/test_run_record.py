@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from evaluated import downstream_block
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_records import sample_record
@@ -263,3 +264,20 @@ def test_members_of_a_revision_are_pinned_too():
     record.teacher["revisions"][0]["members"][0]["commit"] = "main"
     with pytest.raises(ValueError, match=r"teacher\.revisions\[0\]\.members\[0\]: commit of revision 'main'"):
         record.revisions()
+
+
+def test_a_downstream_task_is_a_record_of_its_own_with_the_fine_tuned_teacher_as_reference():
+    record = sample_record(downstream=[downstream_block()])
+    view = record.finetuned("cola")
+    assert view.task["metric"] == "matthews_correlation"
+    assert view.teacher == {"final_metrics": {"matthews_correlation": pytest.approx(0.40)}}
+    assert [row["curriculum"] for row in view.summary()] == ["two_shot", "from_scratch", "teacher"]
+    assert record.task["metric"] == "accuracy"
+    with pytest.raises(ValueError, match=r"has no downstream task 'mrpc'; it has: cola"):
+        record.finetuned("mrpc")
+
+
+def test_downstream_tasks_come_back_equal(tmp_path):
+    record = sample_record(downstream=[downstream_block()])
+    record.save(tmp_path)
+    assert RunRecord.load(tmp_path).to_dict() == record.to_dict()

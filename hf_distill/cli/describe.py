@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from hf_distill.cli.tables import show_table
+from hf_distill.finetune_spec import FROM_SCRATCH, STUDENT, TEACHER
 
 if TYPE_CHECKING:
+    from hf_distill.finetune_spec import FinetuneSpec
     from hf_distill.pipeline.scoring import TeacherScores
     from hf_distill.recipe import Recipe
     from hf_distill.run_record import RunRecord
@@ -34,9 +36,20 @@ def check_recipe(recipe: Recipe) -> None:
         show_table(["who", "model", "learns from"], [list(role) for role in roles(recipe.teacher)])
     seeds = ", ".join(map(str, recipe.seeds))
     curricula = {cell.label: ", ".join(f"{key}={value}" for key, value in cell.curriculum.items()) for cell in cells}
-    show_table(["student", "seeds", "curriculum"], [[label, seeds, text] for label, text in curricula.items()])
+    if cells:
+        show_table(["student", "seeds", "curriculum"], [[label, seeds, text] for label, text in curricula.items()])
     students = "1 student" if len(cells) == 1 else f"{len(cells)} students"
-    show_line(f"The recipe is sound: {students} would be trained into {recipe.output_dir}.")
+    fine_tunings = sum(len(beginnings(recipe, spec)) * len(spec.seeds or recipe.seeds) for spec in recipe.finetune)
+    for spec in recipe.finetune:
+        show_line(f"Fine-tuned on {spec.name}: {', '.join(beginnings(recipe, spec))}")
+    trained = [*([students] if cells else []), *([f"{fine_tunings} fine-tunings"] if fine_tunings else [])]
+    show_line(f"The recipe is sound: {' and '.join(trained)} would be trained into {recipe.output_dir}.")
+
+
+def beginnings(recipe: Recipe, spec: FinetuneSpec) -> list[str]:
+    """Return where the fine-tunings of a block begin, by their labels."""
+    labels = list(recipe.curricula()) or [STUDENT]
+    return [*labels, *([FROM_SCRATCH] if spec.from_scratch else []), *([TEACHER] if spec.teacher else [])]
 
 
 def show_result(record: RunRecord, recipe: Recipe) -> None:
@@ -53,13 +66,31 @@ def show_result(record: RunRecord, recipe: Recipe) -> None:
             cells += [reached, f"{row['reached']} of {len(row['seeds'])}"]
         rows.append([*cells, number(row["seconds"])])
     show_line(record.name)
-    show_table([*columns, "seconds"], rows)
+    if rows:
+        show_table([*columns, "seconds"], rows)
     final = record.teacher.get("final_metrics", {}).get(metric)
     if final is not None:
         chosen = record.teacher.get("chosen")
         show_line(f"teacher: {metric} {number(final)}" + (f"; two-shot revision: {chosen}" if chosen else ""))
+    for block in record.downstream:
+        show_downstream(record.finetuned(block.name), block.name)
     kind, file = ("report", "report.html") if recipe.report.enabled else ("record", "run_record.json")
     show_line(f"{kind}: {Path(recipe.output_dir) / file}")
+
+
+def show_downstream(record: RunRecord, name: str) -> None:
+    """Show the table of a downstream task, as a record of its own."""
+    show_line(f"fine-tuned on {name}")
+    rows = [
+        [
+            row["curriculum"],
+            number(row["median"]),
+            f"{number(row['min'])} – {number(row['max'])}",
+            number(row["seconds"]),
+        ]
+        for row in record.summary()
+    ]
+    show_table(["from", f"{record.task['metric']}, median", "min – max", "seconds"], rows)
 
 
 def show_scores(scores: TeacherScores) -> None:

@@ -1,4 +1,4 @@
-"""`hf-distill report`: write the page of a run again from its record."""
+"""`hf-distill report`: write the page of a run again from its record, or compare several runs on one page."""
 
 from __future__ import annotations
 
@@ -9,14 +9,32 @@ import typer
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The output_dir of a run, or its run_record.json.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="The output_dir of a run, or its run_record.json; several to compare."),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Where a comparison is written; a single run's page lies in the run."),
+    ] = Path("runs/comparison"),
+    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
 ) -> None:
     """Write report.html, its pictures and its tables again from run_record.json, also of an unfinished run.
 
-    Example: [bold]hf-distill report runs/parity-quickstart[/bold]
+    Of several runs, one page with one table and one Pareto picture is written, as CSV and Markdown too. Runs that
+    measured different things stand in tables of their own, with the reason.
+
+    Examples: [bold]hf-distill report runs/parity-quickstart[/bold] ·
+    [bold]hf-distill report runs/a runs/b runs/c --output runs/a-b-c[/bold]
     """
+    if len(folders) > 1:
+        from hf_distill.report.comparison_page import write_comparison
+
+        typer.echo(str(write_comparison(folders, output, title=title)))
+        return
     from hf_distill.report.page import write_report
     from hf_distill.run_record import RunRecord
 
+    (folder,) = folders
     record = RunRecord.load(folder)
-    typer.echo(str(write_report(record, folder if folder.is_dir() else folder.parent)))
+    typer.echo(str(write_report(record, folder if folder.is_dir() else folder.parent, title=title)))

@@ -17,6 +17,7 @@ from hf_distill.hub.card_data import (
     reads_images,
     teachers_of,
 )
+from hf_distill.hub.card_downstream import downstream_table
 from hf_distill.hub.citations import citations, taught_by
 from hf_distill.report import wording
 from hf_distill.report.tables import headline, markdown_text, summary_markdown, summary_table, to_markdown
@@ -57,6 +58,7 @@ def student_card_text(record: RunRecord, run: StudentRun, *, repo_id: str | None
         "metrics_table": _metrics(record, run),
         "comparison_table": summary_markdown(table),
         "baselines_sentence": _baselines(record, run),
+        "downstream_table": downstream_table(record, run),
         "cost_table": _costs(record, run),
         "code_block": fenced(_code(record, repo_id), "python"),
         "command_block": fenced(wording.command_line(record.command), "bash") if record.command else "",
@@ -83,12 +85,21 @@ def _summary(record: RunRecord, run: StudentRun) -> str:
     student = wording.model_name(record.student)
     revisions = taught_by(run)
     task = markdown_text(wording.words(str(record.task["name"])))
-    adapter = " as a LoRA adapter, merged into its base" if record.student.get("lora") else ""
+    adapter = _adapter(record.student)
     made = f"A student ({markdown_text(student)}) for {task}, trained with hf_distill{adapter}"
     if not revisions:
         return f"{made} from labels alone, as the curriculum `{run.curriculum}`."
     what = markdown_text(taught_by_text(record.teacher, len(revisions)))
     return f"{made}: it learned from {what}, by the curriculum `{run.curriculum}`."
+
+
+def _adapter(student: Mapping[str, Any]) -> str:
+    if not student.get("lora"):
+        return ""
+    quantised = " on a quantised base" if student.get("quantization") else ""
+    if student.get("export") == "adapter":
+        return f" as a LoRA adapter{quantised}, which is what lies here: its base is loaded beside"
+    return f" as a LoRA adapter{quantised}, merged into its base"
 
 
 def _models(record: RunRecord, run: StudentRun) -> str:

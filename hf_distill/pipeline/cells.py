@@ -40,6 +40,18 @@ def cells_of(recipe: Recipe) -> list[Cell]:
     return cells
 
 
+def distilled_cells_of(recipe: Recipe) -> list[Cell]:
+    """Return the students of a recipe that distils something.
+
+    Raises:
+        ValueError: It only fine-tunes a student that is there already.
+    """
+    cells = cells_of(recipe)
+    if not cells:
+        raise ValueError("this recipe has no curriculum: it distils nothing and only fine-tunes `student.model`")
+    return cells
+
+
 def task_of(recipe: Recipe) -> Task:
     """Build the recipe's task.
 

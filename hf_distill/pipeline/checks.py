@@ -8,6 +8,7 @@ from pathlib import Path
 from hf_distill.curricula import CURRICULA
 from hf_distill.pipeline.adapter import check_lora
 from hf_distill.pipeline.cells import Cell, build_trainer
+from hf_distill.pipeline.downstream_checks import check_downstream, check_finetune_keys
 from hf_distill.pipeline.faculty import at
 from hf_distill.pipeline.open_targets import stand_in_of
 from hf_distill.pipeline.plan_check import check_plan
@@ -29,6 +30,7 @@ def check_keys(recipe: Recipe) -> None:
         ValueError: An unknown key, or a value of the wrong type or range.
     """
     check_lora(recipe.student.lora)
+    check_finetune_keys(recipe)
     checked_training(recipe.training, path="training")
     for label, spec in recipe.curricula().items():
         path, curriculum = f"compare.{label}" if recipe.compare else "curriculum", dict(spec)
@@ -64,11 +66,12 @@ def check_before_training(recipe: Recipe, task: Task, workspace: Workspace, cell
     refuse_pushes_over_one_another(cells)
     refuse_a_teacher_that_another_recipe_makes(recipe)
     teacher: TeacherSource | None = None
-    if recipe.teacher is not None:
+    if recipe.teacher is not None and cells:
         teacher = stand_in_of(recipe, task, workspace)
     # Which revision `auto` is, the scores will tell; any but the final one has the place in the plan.
     chosen = teacher.revisions[0].name if teacher is not None and len(teacher.revisions) > 1 else None
     check_plans(recipe, task, teacher, workspace, cells, chosen=chosen)
+    check_downstream(recipe, task, workspace)
 
 
 def refuse_pushes_over_one_another(cells: Sequence[Cell]) -> None:

@@ -16,6 +16,7 @@ from hf_distill.pipeline.adapter import sizes_of
 from hf_distill.pipeline.cached import check_covered, faculty_of
 from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, task_of
 from hf_distill.pipeline.checks import check_before_training, check_keys, check_plans
+from hf_distill.pipeline.downstream import fine_tune
 from hf_distill.pipeline.observer import Observer
 from hf_distill.pipeline.student import finished_run, train_student
 from hf_distill.pipeline.student_model import make_student_of_teacher
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool = True) -> RunRecord:
-    """Run a recipe to the end: teacher, students, record, report, cards.
+    """Run a recipe to the end: teacher, students, fine-tunings, record, report, cards.
 
     Called again on the same `output_dir` it continues: finished students are kept, unfinished ones go on from their
     newest whole checkpoint.
@@ -60,6 +61,26 @@ def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool
         raise ValueError(f"{workspace.root} holds this recipe's run already; resume it or choose another output_dir")
     check_before_training(recipe, task, workspace, cells)
     record = new_record(recipe, task, command or [])
+    if cells:
+        distil(recipe, task, workspace, cells, record)
+    for block in fine_tune(recipe, task, workspace):
+        record.downstream = [*(one for one in record.downstream if one.name != block.name), block]
+        if state.is_main_process:
+            record.save(workspace.root)
+    record.finished = now()
+    if state.is_main_process:
+        finish(record, recipe, workspace)
+    state.wait_for_everyone()
+    return record
+
+
+def distil(recipe: Recipe, task: Task, workspace: Workspace, cells: list[Cell], record: RunRecord) -> None:
+    """Train or find the teacher, then train every student; the record grows with each.
+
+    Raises:
+        ValueError: Teacher, student, data or curriculum do not fit together.
+    """
+    state = PartialState()
     trainer = build_trainer(cells[0], recipe, task, None, workspace, labels_only=True)
     data = task.prepare(seed=cells[0].seed, cache_dir=workspace.cache)
     record.task["description"] = data.description
@@ -82,11 +103,6 @@ def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool
         record.runs.append(run_cell(cell, recipe, task, teacher, workspace, record))
         if state.is_main_process:
             record.save(workspace.root)
-    record.finished = now()
-    if state.is_main_process:
-        finish(record, recipe, workspace)
-    state.wait_for_everyone()
-    return record
 
 
 def run_cell(

@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_distill.analysis.checkpoint_selection import plot_transition
 from hf_distill.analysis.revision_scores import transition_of
-from hf_distill.pipeline.cells import build_trainer, cells_of, task_of
+from hf_distill.pipeline.cells import build_trainer, distilled_cells_of, task_of
 from hf_distill.pipeline.checks import check_keys
 from hf_distill.pipeline.teacher import open_teacher, scores_of, train_teacher
 from hf_distill.pipeline.workspace import Workspace
@@ -45,7 +45,7 @@ def score_teacher(recipe: Recipe) -> TeacherScores:
             "this recipe's students do not learn from one teacher's revisions, so there are none to score and to "
             "choose among; `hf-distill run` it and look at its report"
         )
-    task, workspace, cells = task_of(recipe), Workspace(Path(recipe.output_dir)), cells_of(recipe)
+    task, workspace, cells = task_of(recipe), Workspace(Path(recipe.output_dir)), distilled_cells_of(recipe)
     check_keys(recipe)
     workspace.claim(recipe, write=True)
     if recipe.teacher.train is not None:

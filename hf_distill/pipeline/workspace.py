@@ -15,7 +15,9 @@ from hf_distill.wording import join_path
 
 RECIPE_FILE = "recipe.yaml"
 REVISIONS_FILE = "teacher_revisions.json"
-OWN_FOLDERS = frozenset({"cache", "teacher", "members", "assistants", "students", "targets", "made_student"})
+OWN_FOLDERS = frozenset(
+    {"cache", "teacher", "members", "assistants", "students", "targets", "made_student", "finetune"}
+)
 _MOST_NAMED = 5
 
 
@@ -57,6 +59,10 @@ class Workspace:
         """Checkpoints of a teaching assistant, counted from 1."""
         return self.root / "assistants" / str(place)
 
+    def finetuned(self, name: str) -> Path:
+        """Fine-tunings of the students on a downstream task."""
+        return self.root / "finetune" / name
+
     def student(self, curriculum: str, seed: int) -> Path:
         """Folder of one student."""
         return self.root / "students" / re.sub(r"[^\w.-]+", "-", curriculum) / f"seed-{seed}"
@@ -84,6 +90,9 @@ class Workspace:
                     "--set output_dir=..., or move the old one away"
                 )
             if same:
+                if write and before != recipe:
+                    # What decides nothing may have changed: names, the report, further fine-tunings.
+                    atomic_write_text(kept, recipe.to_yaml())
                 return True
         elif self.root.exists() and (
             self.holds_training() or any(e.name not in OWN_FOLDERS for e in self.root.iterdir())

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from hf_distill.kernels.tile_sizes import BUDGET_BYTES, BUDGET_BYTES_ELSEWHERE
-from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, task_of
+from hf_distill.pipeline.cells import Cell, build_trainer, distilled_cells_of, task_of
 from hf_distill.pipeline.checks import check_keys
 from hf_distill.pipeline.plan_check import planned_steps
 from hf_distill.pipeline.student import student_trainer
@@ -93,7 +93,7 @@ def plan_recipe(recipe: Recipe, *, probe: bool = True) -> RunPlan:
     """
     check_keys(recipe)
     refuse_several_teachers(recipe)
-    task, cells = task_of(recipe), cells_of(recipe)
+    task, cells = task_of(recipe), distilled_cells_of(recipe)
     with tempfile.TemporaryDirectory() as scratch:
         workspace = Workspace(Path(scratch))
         trainer = build_trainer(cells[0], recipe, task, None, workspace, labels_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,13 @@ from hf_distill.report import wording
 from hf_distill.report.beside import Beside, beside, contributions_section, draw_beside, evaluation_section
 from hf_distill.report.costs import costs_info, plot_costs
 from hf_distill.report.curves import learning_curves_info, plot_learning_curves
+from hf_distill.report.downstream import (
+    DownstreamSection,
+    downstream_csv,
+    downstream_markdown,
+    downstream_sections,
+    draw_downstream,
+)
 from hf_distill.report.facts import facts_of
 from hf_distill.report.loss_parts import loss_parts_info, plot_loss_parts
 from hf_distill.report.rendering import embedded, render_page
@@ -45,10 +53,14 @@ def write_report(record: RunRecord, folder: str | Path, *, title: str | None = N
     clean = from_mapping(RunRecord, without_secrets(record.to_dict()))
     table, found = summary_table(clean), beside(target)
     pictures = draw_pictures(clean, target) | draw_beside(found, target)
-    atomic_write_text(target / "results.csv", to_csv(table))
-    atomic_write_text(target / "results.md", f"{headline(table)}\n\n{summary_markdown(table)}")
+    finetuned = downstream_sections(clean, draw_downstream(clean, target))
+    for name, text in {"results.csv": to_csv(table), **downstream_csv(clean)}.items():
+        atomic_write_text(target / name, text)
+    distilled = f"{headline(table)}\n\n{summary_markdown(table)}" if table.rows or not finetuned else ""
+    parts = [distilled, downstream_markdown(clean)]
+    atomic_write_text(target / "results.md", "\n".join(filter(None, parts)))
     heading = title or (clean.recipe.get("report") or {}).get("title") or clean.name
-    page = render(clean, pictures=pictures, title=heading, found=found)
+    page = render(clean, pictures=pictures, title=heading, found=found, downstream=finetuned)
     return atomic_write_text(target / FILE_NAME, page)
 
 
@@ -70,7 +82,14 @@ def draw_pictures(record: RunRecord, folder: Path) -> dict[str, Path]:
     return pictures
 
 
-def render(record: RunRecord, *, pictures: dict[str, Path], title: str, found: Beside | None = None) -> str:
+def render(
+    record: RunRecord,
+    *,
+    pictures: dict[str, Path],
+    title: str,
+    found: Beside | None = None,
+    downstream: Sequence[DownstreamSection] = (),
+) -> str:
     """Return the page as HTML, pictures embedded, every value of the record escaped."""
     table = summary_table(record)
     return render_page(
@@ -78,7 +97,9 @@ def render(record: RunRecord, *, pictures: dict[str, Path], title: str, found: B
         title=title,
         generator=f"hf_distill {record.versions.get('hf-distill', '')}",
         record=record,
-        headline=headline(table),
+        headline=headline(table)
+        if table.rows or not downstream
+        else "Nothing was distilled: a student was fine-tuned.",
         heads=headers(table),
         rows=[(series_colour(row.place), cells(table, row)) for row in table.rows],
         pictures={name: embedded(path, _alt(name, record)) for name, path in pictures.items()},
@@ -94,7 +115,7 @@ def render(record: RunRecord, *, pictures: dict[str, Path], title: str, found: B
         command=wording.command_line(record.command),
         evaluation=evaluation_section(found.evaluation) if found is not None else None,
         contributions=contributions_section(found.contributions) if found is not None else None,
-        downstream=[],
+        downstream=downstream,
     )
 
 

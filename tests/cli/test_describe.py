@@ -4,6 +4,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from evaluated import downstream_block
+from finetunes import finetuned_recipe
 from sample_records import sample_record
 from teaching_recipes import teaching_recipe
 from tiny_recipes import parity_recipe
@@ -138,3 +140,19 @@ def test_a_check_shows_who_teaches_whom(lines, tmp_path):
         "students assistant 2",
     ]
     assert shown[-1].startswith("The recipe is sound: 1 student would be trained")
+
+
+def test_fine_tunings_are_shown_below_the_students(lines, tmp_path):
+    record = sample_record(downstream=[downstream_block()])
+    describe.show_result(record, parity_recipe(tmp_path))
+    shown = lines()
+    assert "fine-tuned on cola" in shown
+    assert any(line.startswith("from_scratch 0.1 ") for line in shown)
+    assert shown.index("fine-tuned on cola") < shown.index(f"record: {tmp_path}/run_record.json")
+
+
+def test_a_check_says_from_where_it_would_fine_tune(lines, tmp_path):
+    describe.check_recipe(finetuned_recipe(tmp_path, block={"teacher": True}))
+    shown = lines()
+    assert "Fine-tuned on other: two_shot, from_scratch, teacher" in shown
+    assert any("1 student and 3 fine-tunings would be trained" in line for line in shown)

@@ -30,3 +30,14 @@ def test_a_broken_record_is_named(hf_distill, tmp_path):
     shown = hf_distill("report", tmp_path)
     assert shown.code == 2
     assert "run_record.json is not readable JSON" in shown.err
+
+
+def test_several_runs_are_compared_on_one_page(hf_distill, tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        sample_record(name=name).save(tmp_path / name)
+    shown = hf_distill("report", tmp_path / "first", tmp_path / "second", "-o", tmp_path / "out", "--title", "Both")
+    assert shown.code == 0, shown.err
+    assert shown.out.strip() == str(tmp_path / "out" / "comparison.html")
+    assert "<h1>Both</h1>" in (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    assert not (tmp_path / "first" / "report.html").exists()

@@ -7,7 +7,7 @@ import torch
 from builders import flat_weights
 from tiny_recipes import parity_recipe, untaught
 
-from hf_distill.pipeline.cells import build_trainer, cells_of, task_of
+from hf_distill.pipeline.cells import build_trainer, cells_of, distilled_cells_of, task_of
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
 
@@ -58,3 +58,13 @@ def test_a_seed_gives_one_start_and_one_order_under_every_curriculum(tmp_path):
     assert torch.equal(weights, same_weights)
     assert not torch.equal(inputs, other_inputs)
     assert not torch.equal(weights, other_weights)
+
+
+def test_a_recipe_that_only_fine_tunes_has_no_students_to_distil(tmp_path):
+    block = {"name": "more", "task": {"name": "parity"}}
+    fields = {"compare": None, "student": {"model": {"pretrained": "org/student"}}, "finetune": [block]}
+    recipe = parity_recipe(tmp_path, **fields)
+    assert cells_of(recipe) == []
+    with pytest.raises(ValueError, match="no curriculum: it distils nothing"):
+        distilled_cells_of(recipe)
+    assert len(distilled_cells_of(parity_recipe(tmp_path))) == 3
