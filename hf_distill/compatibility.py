@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -17,11 +20,15 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
 )
 
 from hf_distill.label_maps import label_order
+from hf_distill.model_inputs import check_decoder_inputs
 from hf_distill.signals import TOKEN_HEADS, Head
 
 PROBE = "The quick brown fox, naïve café №5 — 12,345.67 (don't) ☃\n  def f(x): return x  # END"
@@ -32,16 +39,15 @@ def head_of(model: PreTrainedModel) -> Head:
     """Return the kind of head of a transformers model, from its class and configuration.
 
     Raises:
-        ValueError: The class is no sequence- or image-classification, masked-LM or causal-LM model, or one with
-            several labels an example.
+        ValueError: The class has none of the heads of `Head`, or several labels an example.
     """
     name = type(model).__name__
     heads = _heads_named(name, model.config)
     if not heads:
         raise ValueError(
-            f"cannot tell the head of {name}; set `head` to classification, regression, masked_lm or causal_lm, or "
-            "use one of transformers' AutoModelForSequenceClassification / ForImageClassification / ForMaskedLM / "
-            "ForCausalLM classes"
+            f"cannot tell the head of {name}; set `head` to one of {', '.join(get_args(Head))}, or use one of "
+            "transformers' AutoModelForSequenceClassification / ForImageClassification / ForTokenClassification / "
+            "ForQuestionAnswering / ForMaskedLM / ForCausalLM / ForSeq2SeqLM classes"
         )
     if heads[0] == "classification" and model.config.problem_type == "multi_label_classification":
         raise ValueError(
@@ -61,11 +67,15 @@ def _reads_sequences(config: PreTrainedConfig) -> bool:
 
 def auto_class_of(head: Head, config: PreTrainedConfig) -> Any:
     """Return the `AutoModelFor...` class that loads models of a head and a configuration."""
-    if head == "masked_lm":
-        return AutoModelForMaskedLM
-    if head == "causal_lm":
-        return AutoModelForCausalLM
-    return AutoModelForImageClassification if reads_images(config) else AutoModelForSequenceClassification
+    if head in ("classification", "regression"):
+        return AutoModelForImageClassification if reads_images(config) else AutoModelForSequenceClassification
+    return {
+        "token_classification": AutoModelForTokenClassification,
+        "question_answering": AutoModelForQuestionAnswering,
+        "masked_lm": AutoModelForMaskedLM,
+        "causal_lm": AutoModelForCausalLM,
+        "seq2seq_lm": AutoModelForSeq2SeqLM,
+    }[head]
 
 
 def check_teacher_head(head: Head, architecture: str, config: PreTrainedConfig) -> None:
@@ -95,12 +105,19 @@ def _heads_named(name: str, config: PreTrainedConfig) -> list[Head]:
     if classifies or name in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values():
         single = config.num_labels == 1 and config.problem_type is None
         heads.append("regression" if config.problem_type == "regression" or single else "classification")
+    if name in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values() or name.endswith("ForTokenClassification"):
+        heads.append("token_classification")
+    if name in MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES.values() or name.endswith("ForQuestionAnswering"):
+        heads.append("question_answering")
     # transformers counts some encoder-decoders (BART) among the masked language models.
     masked = name in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values() and not name.endswith("ForConditionalGeneration")
     if masked or name.endswith("ForMaskedLM"):
         heads.append("masked_lm")
     if name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() or name.endswith("ForCausalLM"):
         heads.append("causal_lm")
+    writes = name in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values() or name.endswith("ForConditionalGeneration")
+    if writes and config.is_encoder_decoder:
+        heads.append("seq2seq_lm")
     return heads
 
 
@@ -179,13 +196,15 @@ def shared_width(
     *,
     student_tokenizer: PreTrainedTokenizerBase | None,
     teacher_tokenizer: PreTrainedTokenizerBase | None,
-) -> int:
+) -> int | None:
     """Return how many classes or token ids both heads have in common, after checking that they mean the same.
 
-    Heads padded to different widths (151,936 and 152,064 for one tokenizer) are cut to the shared ids.
+    Heads padded to different widths (151,936 and 152,064 for one tokenizer) are cut to the shared ids. None stands for
+    heads that are as wide as the text.
 
     Raises:
-        ValueError: Labels or tokenizers differ, or nothing says whether different widths are one vocabulary.
+        ValueError: Labels, tokenizers or the start of decoders differ, or nothing says whether different widths are
+            one vocabulary.
     """
     known = student_tokenizer is not None and teacher_tokenizer is not None
     first_unshared = check_tokenizers(student_tokenizer, teacher_tokenizer) if known else None
@@ -196,6 +215,10 @@ def shared_width(
                 f"the student's tokenizer has id {highest}, but the teacher's embedding ends at "
                 f"{teacher.get_text_config().vocab_size - 1}; use the teacher's tokenizer for the student"
             )
+    if head == "question_answering":
+        return None
+    if head == "seq2seq_lm":
+        check_decoder_inputs(student, teacher)
     if head not in TOKEN_HEADS:
         check_inputs(student, teacher)
         label_order(head, student, teacher)

@@ -37,7 +37,8 @@ class ProgressiveDistillConfig(TrainingArguments):
     head: str | None = field(
         default=None,
         metadata={
-            "help": "classification, regression, masked_lm or causal_lm; by default read from the student's class."
+            "help": "classification, regression, token_classification, question_answering, masked_lm, causal_lm or "
+            "seq2seq_lm; by default read from the student's class."
         },
     )
     teacher_window: bool = field(

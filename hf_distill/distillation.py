@@ -42,7 +42,7 @@ class Distillation:
         curriculum: The curriculum's specification, `{"name": ..., **fields}`.
         teacher: The teacher source; None for the `labels` curriculum.
         accelerator: Places the teacher and adds up counts over ranks.
-        student: For teachers that are made of it, and for engines that will split it.
+        student: For teachers that are made of it, for its decoder's input, and for engines that will split it.
         label_smoothing: Of the cross-entropy with labels.
 
     Raises:
@@ -84,6 +84,7 @@ class Distillation:
         self.view_reader = ViewReader(self.reader, self._views)
         self.loss = Loss(head=head, accelerator=accelerator, label_term=label_terms(self._context(1))[0])
         self.step_loss = StepLoss(self.reader, self.view_reader, self.loss)
+        self.reader.student = student
         self._check_teacher(curriculum["name"], student)
 
     def _check_teacher(self, name: str, student: torch.nn.Module | None) -> None:

@@ -1,7 +1,8 @@
 """The layers of a model: where they are, and what they say in a forward that may end after the deepest one asked for.
 
 Shape legend: B examples, T positions, H width. The layers of a convolutional network are its stages; a feature map has
-T = height · width positions.
+T = height · width positions. The layers of a model with an encoder and a decoder are its encoder's, whose positions
+are those of the text that is read.
 """
 
 from __future__ import annotations
@@ -27,14 +28,15 @@ def layers_of(model: nn.Module) -> nn.ModuleList:
     """Return the stack of layers of a model, shallow to deep.
 
     It is the outermost list of as many modules as the configuration has layers: lists inside of a layer (a mixture's
-    experts) may be longer.
+    experts) may be longer. Of a model with an encoder and a decoder it is the encoder's.
 
     Raises:
         ValueError: The model has no such list, as where all layers share one module; or several for its stages.
     """
     named = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
     count = layer_count(named.config) if named is not None else 0
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
+    within = named.get_encoder() if named is not None and named.config.is_encoder_decoder else model
+    lists = [module for module in within.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
     if lists and (named is None or not _has_stages(named.config) or set(lists) <= set(lists[0].modules())):
         return lists[0]
     if lists:
@@ -49,7 +51,8 @@ def layers_of(model: nn.Module) -> nn.ModuleList:
 
 
 def layer_count(config: PreTrainedConfig) -> int:
-    """Return the number of layers that a configuration names: of stages, where it names their depths.
+    """Return the number of layers that a configuration names: of stages, where it names their depths; of the encoder,
+    where there is one beside a decoder.
 
     Raises:
         ValueError: It names none.
@@ -57,7 +60,7 @@ def layer_count(config: PreTrainedConfig) -> int:
     if _has_stages(config):
         return len(vars(config)["depths"])
     try:
-        return int(config.get_text_config().num_hidden_layers)
+        return int(_text_config(config).num_hidden_layers)
     except AttributeError:
         raise ValueError(
             f"{type(config).__name__} names no num_hidden_layers; hidden states cannot be mapped"
@@ -85,9 +88,13 @@ def hidden_width(config: PreTrainedConfig, layer: int | None = None) -> int:
             )
         return int(widths[(layer or 1) - 1])
     try:
-        return int(config.get_text_config().hidden_size)
+        return int(_text_config(config).hidden_size)
     except AttributeError:
         raise ValueError(f"{type(config).__name__} names no hidden_size; hidden states cannot be projected") from None
+
+
+def _text_config(config: PreTrainedConfig) -> PreTrainedConfig:
+    return config.get_text_config(encoder=True) if config.is_encoder_decoder else config.get_text_config()
 
 
 def _has_stages(config: PreTrainedConfig) -> bool:

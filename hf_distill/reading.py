@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from hf_distill.layers import layer_tap
+from hf_distill.model_outputs import logits_of
 
 
 class Wanted(NamedTuple):
@@ -27,7 +28,7 @@ class Wanted(NamedTuple):
 class Reading(NamedTuple):
     """What one forward gave.
 
-    Shapes: `logits` as the head gives them; `hidden` (B, T, H) or (B, H) by layer number, counted from 1;
+    Shapes: `logits` as `logits_of` gives them; `hidden` (B, T, H) or (B, H) by layer number, counted from 1;
     `attentions` (B, A, T, T), one a layer in order, or empty.
     """
 
@@ -48,15 +49,23 @@ class Reading(NamedTuple):
 
 
 def read_model(
-    call: Callable[..., Any], model: nn.Module, *, layers: tuple[int, ...] = (), attentions: bool = False
+    call: Callable[..., Any],
+    model: nn.Module,
+    *,
+    layers: tuple[int, ...] = (),
+    attentions: bool = False,
+    mask: Tensor | None = None,
 ) -> Reading:
     """Run one whole forward and keep what it says on the way.
+
+    Of a model with an encoder and a decoder, the attentions are the encoder's, as its layers are.
 
     Args:
         call: Runs the model, through its wrapper; takes further arguments of the forward.
         model: The unwrapped model.
         layers: Whose outputs to keep, counted from 1; `output_hidden_states` would keep all of them.
         attentions: Also ask for the attention probabilities.
+        mask: Attended positions, where there is a mask.
 
     Raises:
         ValueError: The model has fewer layers.
@@ -65,4 +74,8 @@ def read_model(
     tap = layer_tap(model, layers, stop=False) if layers else nullcontext({})
     with tap as hidden:
         output = call(**({"output_attentions": True} if attentions else {}))
-    return Reading(output.logits, dict(hidden), tuple(output.attentions) if attentions else ())
+    return Reading(logits_of(output, mask), dict(hidden), _attentions_of(output) if attentions else ())
+
+
+def _attentions_of(output: Any) -> tuple[Tensor, ...]:
+    return tuple(output["encoder_attentions" if "encoder_attentions" in output else "attentions"])

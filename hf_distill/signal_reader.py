@@ -19,10 +19,11 @@ from hf_distill.label_maps import in_order, label_order
 from hf_distill.layer_states import Captured
 from hf_distill.layers import attended_rows, layer_tap
 from hf_distill.loss_log import LossLog
+from hf_distill.model_inputs import model_inputs
 from hf_distill.reading import Reading, Wanted, read_model
 from hf_distill.reduction import examples_are_tokens
 from hf_distill.row_head import RowHead
-from hf_distill.signals import TOKEN_HEADS, Head, Rows, Signals, select_rows, with_position_ids
+from hf_distill.signals import TARGET_KEYS, TOKEN_HEADS, Head, Rows, Signals, select_rows
 from hf_distill.teacher_window import TeacherWindow
 from hf_distill.teachers import LadderTeacher, TeacherSource
 from hf_distill.teachers.base import unwrapped
@@ -41,9 +42,8 @@ class Student(NamedTuple):
 
         Labels are left out: the model would compute a loss of its own to throw away.
         """
-        return self.wrapper(
-            **{key: value for key, value in inputs.items() if key in self.accepted and key != "labels"}, **more
-        )
+        given = {key: value for key, value in inputs.items() if key in self.accepted and key not in TARGET_KEYS}
+        return self.wrapper(**given, **more)
 
     def read(self, inputs: Mapping[str, Any], wanted: Wanted) -> Reading:
         """Run one forward and keep what is wanted of it."""
@@ -52,6 +52,7 @@ class Student(NamedTuple):
             self.inner,
             layers=wanted.student,
             attentions=wanted.attentions,
+            mask=inputs.get("attention_mask"),
         )
 
 
@@ -76,6 +77,7 @@ class SignalReader:
         device: Of both models.
 
     Attributes:
+        student: Makes its decoder's input from labels, where it has a decoder.
         shared_width: Ids that both heads have, once student and teacher have been compared.
         extractor: Projections and read-outs of an extraction.
         features: Layers that terms compare beside the logits; None where they compare logits only.
@@ -89,6 +91,7 @@ class SignalReader:
         self.teacher = teacher
         self.log = log
         self.device = device
+        self.student: torch.nn.Module | None = None
         self.shared_width: int | None = None
         self.extractor: Extractor | None = None
         self.features: Features | None = None
@@ -133,8 +136,8 @@ class SignalReader:
             self.window.turn()
 
     def positioned(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the batch with position ids where the head reads from left to right."""
-        return with_position_ids(dict(inputs)) if self.head == "causal_lm" else dict(inputs)
+        """Return the batch as both models read it, with position ids or the decoder's input added (`model_inputs`)."""
+        return model_inputs(self.head, inputs, self.student)
 
     def logits(
         self,

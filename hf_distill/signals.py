@@ -1,6 +1,7 @@
 """What student and teacher say about a batch: the one next-token shift, the one mask and the vocabulary policy.
 
-Shape legend: B examples, T positions, V vocabulary or classes, R rows (labelled positions or examples).
+Shape legend: B examples, T positions (of the decoder, where there is one), V vocabulary or classes, R rows (labelled
+positions or examples).
 """
 
 from __future__ import annotations
@@ -16,16 +17,31 @@ from hf_distill.layer_states import AttentionRows, Captured, LayerStates
 
 IGNORE_INDEX = -100
 
-Head = Literal["classification", "regression", "masked_lm", "causal_lm"]
+Head = Literal[
+    "classification",
+    "regression",
+    "token_classification",
+    "question_answering",
+    "masked_lm",
+    "causal_lm",
+    "seq2seq_lm",
+]
 
-TOKEN_HEADS: frozenset[str] = frozenset({"masked_lm", "causal_lm"})
+TOKEN_HEADS: frozenset[str] = frozenset({"masked_lm", "causal_lm", "seq2seq_lm"})
+"""Heads whose classes are the tokens of a vocabulary."""
+
+LABELS_ARE_INPUTS: frozenset[str] = frozenset({"masked_lm", "causal_lm"})
+"""Heads whose labels are tokens of the text that is read, each at its own position."""
+
+TARGET_KEYS: frozenset[str] = frozenset({"labels", "start_positions", "end_positions"})
+"""What is never handed to a model: it would compute a loss of its own to throw away."""
 
 
 class Rows(NamedTuple):
     """Which positions of a batch count.
 
     `mask` has the shape of the (shifted) labels and is None where every example counts; `labels_R` is None where the
-    batch carries none.
+    batch carries none. An example of question answering has two rows, start and end, whose classes are its positions.
     """
 
     mask: Tensor | None
@@ -35,7 +51,7 @@ class Rows(NamedTuple):
     def of(self, logits: Tensor) -> Tensor:
         """Return the rows of `logits` that count.
 
-        Shapes: (B, V) or (B, T, V) -> (R, V).
+        Shapes: (B, V), (B, T, V) or, of question answering, (B, 2, T) -> (R, V) or (R, T).
         """
         if self.shift:
             logits = logits[:, :-1]
@@ -163,30 +179,54 @@ def select_rows(head: Head, inputs: Mapping[str, Any]) -> Rows:
     Raises:
         ValueError: As in `counted_positions`.
     """
-    mask, labels = counted_positions(head, inputs), inputs.get("labels")
+    mask, labels = counted_positions(head, inputs), labels_of(head, inputs)
     shift = head == "causal_lm"
     if mask is None or labels is None:
         return Rows(mask, labels, shift)
     return Rows(mask, (labels[:, 1:] if shift else labels)[mask], shift)
 
 
+def labels_of(head: Head, inputs: Mapping[str, Any]) -> Tensor | None:
+    """Return the labels of a batch, None where it has none: those of question answering are start and end, (B, 2).
+
+    Raises:
+        ValueError: Only one of start and end is given.
+    """
+    if head != "question_answering":
+        return inputs.get("labels")
+    found = [inputs.get(key) for key in ("start_positions", "end_positions")]
+    given = [positions.reshape(-1) for positions in found if positions is not None]
+    if len(given) == 1:
+        raise ValueError(
+            "a question_answering batch needs both `start_positions` and `end_positions`, or neither, got the keys "
+            f"{sorted(inputs)}"
+        )
+    return torch.stack(given, dim=1) if given else None
+
+
 def counted_positions(head: Head, inputs: Mapping[str, Any]) -> Tensor | None:
     """Return which positions of a batch count, after the next-token shift; None where every example does.
 
     A position counts where its label is not -100, so that an EOS label is a trained token even where its id is also
-    the padding id; without labels every attended position counts. A causal language model is not asked for the first
-    token of a text: right-padded it has no position to be predicted from, left-padded only padding.
+    the padding id; without labels every attended position counts (of the decoder, where there is one). A causal
+    language model is not asked for the first token of a text: right-padded it has no position to be predicted from,
+    left-padded only padding. The start or end of an answer counts where it points into the text: behind it (an answer
+    that was cut off), on padding or at -100 it does not.
 
     Args:
         head: The kind of head.
-        inputs: The batch, with `labels` and, for token heads without labels, `attention_mask`.
+        inputs: The batch, with its labels and, for heads with positions without labels, `attention_mask`.
 
-    Shapes: (B,) for classes, (B, T) for masked and (B, T - 1) for causal language models.
+    Shapes: (B,) for classes, (B, T) for positions, (B, T - 1) for causal language models, (B, 2) for answers.
 
     Raises:
-        ValueError: A token head's batch has neither labels nor an attention mask, or an example several classes.
+        ValueError: The batch of a head with positions has neither labels nor an attention mask, or an example several
+            classes.
     """
-    labels, attended = inputs.get("labels"), inputs.get("attention_mask")
+    if head == "question_answering":
+        return _counted_answers(inputs)
+    labels = inputs.get("labels")
+    attended = inputs.get("decoder_attention_mask" if head == "seq2seq_lm" else "attention_mask")
     if head == "regression" or (head == "classification" and labels is None):
         return None
     if labels is not None:
@@ -199,15 +239,34 @@ def counted_positions(head: Head, inputs: Mapping[str, Any]) -> Tensor | None:
     elif attended is not None:
         counts = attended.bool()
     else:
+        mask = "a `decoder_attention_mask`" if head == "seq2seq_lm" else "an `attention_mask`"
         raise ValueError(
-            f"a {head} batch needs `labels` or an `attention_mask` to say which positions count, got the keys "
-            f"{sorted(inputs)}; use a collator that adds labels (DataCollatorForLanguageModeling)"
+            f"a {head} batch needs `labels` or {mask} to say which positions count, got the keys {sorted(inputs)}; "
+            "use a collator that adds labels (DataCollatorForLanguageModeling, DataCollatorForTokenClassification, "
+            "DataCollatorForSeq2Seq)"
         )
     if head != "causal_lm":
         return counts
     if attended is None or attended.dim() != 2:
         return counts[:, 1:]
     return counts[:, 1:] & (attended.cumsum(-1)[:, :-1] > 0)
+
+
+def _counted_answers(inputs: Mapping[str, Any]) -> Tensor:
+    """Return which starts and ends point into the text; all of them without labels. Shapes: returns (B, 2)."""
+    labels_B2, attended = labels_of("question_answering", inputs), inputs.get("attention_mask")
+    text = next((inputs[key] for key in ("attention_mask", "input_ids", "inputs_embeds") if key in inputs), None)
+    if text is None:
+        raise ValueError(
+            "a question_answering batch needs `input_ids` or an `attention_mask` to say how long its texts are, got "
+            f"the keys {sorted(inputs)}"
+        )
+    if labels_B2 is None:
+        return torch.ones(text.shape[0], 2, dtype=torch.bool, device=text.device)
+    counts = (labels_B2 >= 0) & (labels_B2 < text.shape[1])
+    if attended is None:
+        return counts
+    return counts & attended.bool().gather(1, labels_B2.clamp(0, text.shape[1] - 1))
 
 
 def with_position_ids(inputs: dict[str, Any]) -> dict[str, Any]:

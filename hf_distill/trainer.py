@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback
 
 from hf_distill.compatibility import head_of, unwrap_peft
@@ -19,10 +18,10 @@ from hf_distill.distill_state import DistillState, resume_folder
 from hf_distill.distillation import Distillation
 from hf_distill.hub.hub_training import HubCardCallback, HubTraining
 from hf_distill.loss_log import LossLog
+from hf_distill.loss_training import LossTraining
 from hf_distill.progress import StageProgressCallback
 from hf_distill.readout_training import ReadoutTraining
 from hf_distill.revision_guard import RevisionGuard
-from hf_distill.signal_reader import Student
 from hf_distill.stage_best import copy_stage_best
 from hf_distill.switching import CurriculumCallback, restarting_schedule
 from hf_distill.teachers import TeacherSource
@@ -31,7 +30,7 @@ from hf_distill.teachers.as_teacher import as_teacher
 logger = logging.getLogger(__name__)
 
 
-class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
+class ProgressiveDistillTrainer(HubTraining, LossTraining, ReadoutTraining):
     """A Trainer whose student learns from a sequence of its teacher's checkpoints, or from one teacher, or labels.
 
     Example:
@@ -44,7 +43,8 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
         >>> trainer.train()  # doctest: +SKIP
 
     Args:
-        model: The student: a sequence-classification, masked-LM or causal-LM model, or a PEFT model around one.
+        model: The student: a transformers model that classifies texts, images or tokens, answers questions, or is a
+            masked, causal or sequence-to-sequence language model; or a PEFT model around one.
         teacher: A teacher source, a loaded model, or what `TeacherSequence` takes (an id, a folder, a list). None for
             the `labels` curriculum.
         args: `ProgressiveDistillConfig`.
@@ -54,11 +54,7 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
         ValueError: Student, teacher, data and curriculum do not fit together; the message says what to change.
     """
 
-    # The loss is divided by the items of the whole accumulation window, so the Trainer must not divide again.
-    loss_is_scaled_for_ga = True
-
     lr_scheduler: Any
-    _signature_columns: Any
 
     def __init__(
         self,
@@ -202,50 +198,6 @@ class ProgressiveDistillTrainer(HubTraining, ReadoutTraining):
             self.control.should_training_stop = True
             return
         super()._run_epoch(*args, **kwargs)
-
-    # ---- the loss ----
-
-    def get_batch_samples(
-        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
-    ) -> tuple[list, Tensor | int | None]:
-        """Fetch an accumulation window and count its items on all ranks, before the first forward."""
-        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self.distillation.count_window(batches, device)
-        return batches, num_items
-
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Tensor | tuple[Tensor, Any]:
-        """Return the curriculum's loss in training, and in evaluation the mean loss with the labels.
-
-        Args:
-            model: The student, wrapped as Accelerate prepared it.
-            inputs: One micro-batch.
-            return_outputs: Also return the student's logits, for metrics.
-            num_items_in_batch: Not used: `reduction.py` has the only denominators.
-
-        Raises:
-            ValueError: The batch lacks what an objective needs.
-        """
-        student = Student(model, self.model, self._student_arguments)
-        if model.training:
-            scale = self.accelerator.num_processes // self.get_tp_size()
-            step = self.state.global_step
-            loss, logits = self.distillation.training_loss(student, inputs, step=step, scale=scale)
-        else:
-            logits = student.forward(self.distillation.reader.positioned(inputs)).logits
-            loss = self.distillation.loss.of_labels(logits, inputs)
-        return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
-
-    def _set_signature_columns_if_needed(self) -> None:
-        super()._set_signature_columns_if_needed()
-        if self.teacher is not None:
-            extra = self.teacher.forward_arguments - set(self._signature_columns)
-            self._signature_columns = [*self._signature_columns, *sorted(extra)]
 
     # ---- log and checkpoint ----
 

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from seq2seq_models import tiny_seq2seq
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    BertForQuestionAnswering,
     BertForSequenceClassification,
+    BertForTokenClassification,
     GPT2Config,
     GPT2LMHeadModel,
     PreTrainedModel,
@@ -21,9 +24,20 @@ from transformers import (
 
 from hf_distill import ProgressiveDistillConfig, ProgressiveDistillTrainer
 from hf_distill.curricula import PlanContext
+from hf_distill.model_outputs import logits_of
+from hf_distill.signals import TARGET_KEYS
 
 VOCABULARY = 40
-HEADS = ("classification", "regression", "masked_lm", "causal_lm")
+HEADS = (
+    "classification",
+    "regression",
+    "token_classification",
+    "question_answering",
+    "masked_lm",
+    "causal_lm",
+    "seq2seq_lm",
+)
+TAGS = 5
 
 
 def bert_config(**overrides: Any) -> BertConfig:
@@ -48,8 +62,15 @@ def tiny_model(head: str, *, seed: int = 0, **overrides: Any) -> PreTrainedModel
         return BertForSequenceClassification(bert_config(num_labels=3, **overrides))
     if head == "regression":
         return BertForSequenceClassification(bert_config(num_labels=1, problem_type="regression", **overrides))
+    if head == "token_classification":
+        return BertForTokenClassification(bert_config(num_labels=TAGS, **overrides))
+    if head == "question_answering":
+        return BertForQuestionAnswering(bert_config(**overrides))
     if head == "masked_lm":
         return BertForMaskedLM(bert_config(**overrides))
+    if head == "seq2seq_lm":
+        renamed = {"num_hidden_layers": "layers", "hidden_size": "width"}
+        return tiny_seq2seq("t5", seed=seed, **{renamed.get(key, key): value for key, value in overrides.items()})
     values = {
         "vocab_size": VOCABULARY,
         "n_embd": 16,
@@ -75,11 +96,37 @@ def examples(head: str, *, count: int = 8, seed: int = 0, length: int = 12) -> l
             item["labels"] = torch.tensor(index % 3)
         elif head == "regression":
             item["labels"] = torch.rand((), generator=generator)
+        elif head == "token_classification":
+            tagged = mask.bool() & (torch.arange(length) % 4 != index % 4)
+            item["labels"] = torch.where(tagged, ids % TAGS, torch.tensor(-100))
+        elif head == "question_answering":
+            # The third answer was cut off: its end lies behind the text.
+            item["start_positions"] = torch.tensor(index % (used - 1))
+            item["end_positions"] = torch.tensor(used - 1 if index % 4 != 2 else used)
+        elif head == "seq2seq_lm":
+            answer = torch.randint(5, VOCABULARY, (length - 2,), generator=generator)
+            answer[used // 2] = 1
+            item["labels"] = torch.where(torch.arange(length - 2) <= used // 2, answer, torch.tensor(-100))
         else:
             chosen = mask.bool() if head == "causal_lm" else mask.bool() & (torch.arange(length) % 3 == index % 3)
             item["labels"] = torch.where(chosen, ids, torch.tensor(-100))
         made.append(item)
     return made
+
+
+def as_read(head: str, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a batch with what the decoder of `tiny_model` reads, where there is one."""
+    if head != "seq2seq_lm":
+        return batch
+    labels = batch["labels"]
+    return {**batch, "decoder_input_ids": torch.cat([torch.zeros_like(labels[:, :1]), labels[:, :-1].clamp(min=0)], 1)}
+
+
+def answer_of(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return what a model says of a batch as it is read."""
+    with torch.no_grad():
+        output = model(**{key: value for key, value in batch.items() if key not in TARGET_KEYS})
+    return logits_of(output, batch["attention_mask"])
 
 
 def distill_config(folder: Path, **overrides: Any) -> ProgressiveDistillConfig:

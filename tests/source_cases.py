@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from builders import distill_trainer, examples, save_teacher_run, tiny_model
+from builders import as_read, distill_trainer, examples, save_teacher_run, tiny_model
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.utils.data import default_collate
@@ -102,4 +102,4 @@ def begun(case: Case, folder: Path, **overrides: Any) -> ProgressiveDistillTrain
 
 
 def batch_of(count: int = 8, *, head: str = HEAD) -> dict[str, Tensor]:
-    return default_collate(examples(head, count=count))
+    return as_read(head, default_collate(examples(head, count=count)))

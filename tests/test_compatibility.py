@@ -111,15 +111,16 @@ def test_several_labels_an_example_are_refused():
 
 
 def test_a_model_without_a_head_is_refused():
-    with pytest.raises(ValueError, match="cannot tell the head of BertModel; set `head` to classification"):
+    with pytest.raises(
+        ValueError, match="cannot tell the head of BertModel; set `head` to one of classification, regression"
+    ):
         head_of(BertModel(bert_config()))
 
 
 def test_an_encoder_decoder_is_not_taken_for_a_masked_language_model():
     sizes = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
     config = BartConfig(vocab_size=8, encoder_attention_heads=1, decoder_attention_heads=1, **sizes)
-    with pytest.raises(ValueError, match="cannot tell the head of BartForConditionalGeneration"):
-        head_of(BartForConditionalGeneration(config))
+    assert head_of(BartForConditionalGeneration(config)) == "seq2seq_lm"
 
 
 @pytest.mark.parametrize("student", HEADS)

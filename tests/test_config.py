@@ -29,7 +29,10 @@ def test_a_curriculum_specification_is_copied(tmp_path):
     ("overrides", "message"),
     [
         ({"at_switch": "reset"}, "at_switch must be `continue`, `reset_optimizer` or `restart`, got 'reset'"),
-        ({"head": "causal"}, "head must be one of classification, regression, masked_lm, causal_lm or null"),
+        (
+            {"head": "causal"},
+            "head must be one of classification, regression, token_classification, question_answering",
+        ),
         ({"teacher_window_examples": 8}, "teacher_window_examples is 8: it must be positive, and goes with"),
         ({"teacher_window": True, "teacher_window_examples": 0}, "teacher_window_examples is 0: it must be positive"),
         ({"use_liger_kernel": True}, "use_liger_kernel replaces the head's loss and drops the logits"),

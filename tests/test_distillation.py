@@ -13,6 +13,8 @@ from torch.utils.data import default_collate
 
 from hf_distill import LiveTeacher, TeacherSequence
 from hf_distill.distillation import Distillation, Student
+from hf_distill.model_outputs import logits_of
+from hf_distill.signals import TARGET_KEYS
 
 CPU = torch.device("cpu")
 
@@ -37,7 +39,9 @@ class Run:
         spec = {"name": curriculum} if isinstance(curriculum, str) else curriculum
         source = None if spec["name"] == "labels" else teacher or LiveTeacher(tiny_model(head, seed=7))
         self.model = tiny_model(head, seed=1)
-        self.distillation = Distillation(head=head, curriculum=spec, teacher=source, accelerator=accelerator)
+        self.distillation = Distillation(
+            head=head, curriculum=spec, teacher=source, accelerator=accelerator, student=self.model
+        )
         self.distillation.check_student(self.model.config, None)
         self.distillation.begin(step=0, max_steps=10)
 
@@ -88,7 +92,8 @@ def test_a_teacher_that_is_the_student_leaves_nothing_to_learn(accelerator, head
 @pytest.mark.parametrize("head", HEADS)
 def test_training_and_evaluation_mean_the_same_loss_with_labels(accelerator, head):
     run, batch = Run(head, accelerator, "labels"), batch_of(head)
-    logits = run.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    inputs = {key: value for key, value in run.distillation.reader.positioned(batch).items() if key not in TARGET_KEYS}
+    logits = logits_of(run.model(**inputs), batch["attention_mask"])
     assert run.loss(batch).item() == pytest.approx(run.distillation.loss.of_labels(logits, batch).item(), rel=1e-5)
 
 

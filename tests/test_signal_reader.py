@@ -8,12 +8,13 @@ from builders import HEADS, examples, tiny_model
 
 from hf_distill.curricula import Stage
 from hf_distill.loss_log import LossLog
+from hf_distill.model_outputs import logits_of
 from hf_distill.signal_reader import SignalReader, Student
-from hf_distill.signals import TOKEN_HEADS, select_rows
+from hf_distill.signals import TARGET_KEYS, TOKEN_HEADS, select_rows
 from hf_distill.teachers import LiveTeacher
 
 CPU = torch.device("cpu")
-ACCEPTED = frozenset({"input_ids", "attention_mask", "position_ids", "labels"})
+ACCEPTED = frozenset({"input_ids", "attention_mask", "position_ids", "decoder_input_ids", "labels"})
 
 
 def batch_of(head: str, count: int = 4) -> dict[str, torch.Tensor]:
@@ -31,7 +32,9 @@ def student_of(head: str, **overrides) -> Student:
 
 
 def reader_of(head: str, teacher: LiveTeacher | None = None) -> SignalReader:
-    return SignalReader(head=head, teacher=teacher, log=LossLog(), device=CPU)
+    reader = SignalReader(head=head, teacher=teacher, log=LossLog(), device=CPU)
+    reader.student = tiny_model(head)
+    return reader
 
 
 def arguments_seen(model: torch.nn.Module) -> list[dict]:
@@ -46,7 +49,8 @@ def test_the_student_is_called_with_labels_or_foreign_columns(head):
     seen = arguments_seen(student.wrapper)
     reader_of(head).logits(student, {**batch_of(head), "row": torch.arange(4)}, stage=stage_of(), needs_teacher=False)
     (given,) = seen
-    assert {"labels", "row"}.isdisjoint(given)
+    assert TARGET_KEYS.isdisjoint(given) and "row" not in given
+    assert ("decoder_input_ids" in given) == (head == "seq2seq_lm")
     assert ("position_ids" in given) == (head == "causal_lm")
 
 
@@ -118,7 +122,7 @@ def test_the_teacher_is_asked_for_every_pass_or_of_other_rows(head, mode):
     assert len(seen) == 1
     assert len(seen[0]["input_ids"]) == 4
     with torch.no_grad():
-        expected = model(**seen[0]).logits
+        expected = logits_of(model(**seen[0]), batch["attention_mask"])
     expected = select_rows(head, batch).of(expected)
     for one in signals:
         assert one.teacher_logits is signals[0].teacher_logits

@@ -125,6 +125,59 @@ def test_a_fully_masked_batch_has_no_rows():
     assert rows.labels_R.shape == (0,)
 
 
+# ---- tokens, answers, decoders ----
+
+
+def test_the_tags_of_tokens_are_not_shifted_and_words_after_their_first_piece_do_not_count():
+    rows = select_rows("token_classification", {"labels": torch.tensor([[X, 2, X, 0], [X, 1, X, X]])})
+    assert rows.labels_R.tolist() == [2, 0, 1]
+    assert rows.of(positions(2, 4)).flatten().tolist() == [1.0, 3.0, 5.0]
+
+
+def test_a_decoders_labels_are_shifted_twice():
+    inputs = {"labels": torch.tensor([[7, 8, 1, X]]), "attention_mask": torch.tensor([[1, 1]])}
+    rows = select_rows("seq2seq_lm", inputs)
+    assert rows.labels_R.tolist() == [7, 8, 1]
+    assert rows.of(positions(1, 4)).flatten().tolist() == [0.0, 1.0, 2.0]
+
+
+def test_a_decoder_without_labels_counts_the_positions_of_the_encoder():
+    mask = torch.tensor([[1, 1, 0]])
+    rows = select_rows("seq2seq_lm", {"attention_mask": torch.ones(1, 5), "decoder_attention_mask": mask})
+    assert rows.of(positions(1, 3)).flatten().tolist() == [0.0, 1.0]
+    with pytest.raises(ValueError, match="a seq2seq_lm batch needs `labels` or a `decoder_attention_mask`"):
+        select_rows("seq2seq_lm", {"attention_mask": torch.ones(1, 5)})
+
+
+def answer_batch(starts: list[int], ends: list[int], mask: list[list[int]] | None = None) -> dict[str, torch.Tensor]:
+    batch = {"input_ids": torch.ones(len(starts), 4, dtype=torch.long)}
+    batch |= {"start_positions": torch.tensor(starts), "end_positions": torch.tensor(ends)}
+    return batch if mask is None else {**batch, "attention_mask": torch.tensor(mask)}
+
+
+def test_start_and_end_of_an_answer_are_rows_of_one_example():
+    rows = select_rows("question_answering", answer_batch([1, 0], [3, 2]))
+    assert rows.labels_R.tolist() == [1, 3, 0, 2]
+    assert rows.of(positions(2, 2)).flatten().tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_an_answer_that_is_not_in_the_text_counts():
+    """Cut off behind the text, at -100, or on padding, which another batch would not have had."""
+    rows = select_rows("question_answering", answer_batch([1, X, 1], [4, 2, 3], [[1] * 4, [1] * 4, [1, 1, 1, 0]]))
+    assert rows.labels_R.tolist() == [1, 2, 1]
+    assert rows.mask.tolist() == [[True, False], [False, True], [True, False]]
+
+
+def test_answers_without_labels_count_and_a_start_without_an_end_is_refused():
+    batch = answer_batch([1], [2])
+    assert select_rows("question_answering", {"input_ids": batch["input_ids"]}).mask.tolist() == [[True, True]]
+    del batch["end_positions"]
+    with pytest.raises(ValueError, match=r"both `start_positions` and `end_positions`, or neither, got the keys \['"):
+        select_rows("question_answering", batch)
+    with pytest.raises(ValueError, match="needs `input_ids` or an `attention_mask` to say how long its texts are"):
+        select_rows("question_answering", {"start_positions": torch.ones(1), "end_positions": torch.ones(1)})
+
+
 # ---- Signals ----
 
 

@@ -16,7 +16,7 @@ from hf_distill.analysis.checkpoint_selection import TransitionInfo, transition_
 from hf_distill.curricula import PlanContext
 from hf_distill.curricula.base import label_terms
 from hf_distill.label_maps import in_order
-from hf_distill.signals import Head, Signals, select_rows, with_position_ids
+from hf_distill.signals import Head, Signals, select_rows
 from hf_distill.teachers import TeacherSource
 
 logger = logging.getLogger(__name__)
@@ -65,8 +65,7 @@ def _score(
     totals = torch.zeros(3, dtype=torch.float64)
     for batch in batches:
         rows = select_rows(head, batch)
-        inputs = with_position_ids(dict(batch)) if head == "causal_lm" else batch
-        logits_RV = in_order(rows.of(teacher.logits(inputs)), order)
+        logits_RV = in_order(rows.of(teacher.logits(teacher.inputs_of(batch, head=head))), order)
         losses_R = term.objective.values(Signals(logits_RV, rows.labels_R), temperature=1.0)
         correct = _correct(logits_RV, rows.labels_R, head)
         totals += torch.tensor([losses_R.double().sum().item(), correct, losses_R.numel()], dtype=torch.float64)

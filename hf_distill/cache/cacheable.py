@@ -17,12 +17,26 @@ from hf_distill.cache.key import example_keys
 from hf_distill.cache.walk import TargetWalk
 from hf_distill.curricula import Plan
 from hf_distill.objectives import Objective
-from hf_distill.signals import Signals, select_rows
+from hf_distill.signals import Head, Signals, select_rows
 
 _LIVE = "let the teacher run live (leave `teacher.cached` out)"
 _PROBED_EXAMPLES = 32
 _PROBED_BATCHES = 8
 _CONSTANT = 3.0
+
+
+def check_head_cacheable(head: Head) -> None:
+    """Refuse heads whose targets have no fixed width, or are told apart by more than the text that is read.
+
+    Raises:
+        ValueError: The targets of such a head are not cached.
+    """
+    reason = {
+        "question_answering": "its targets are as wide as each batch is padded",
+        "seq2seq_lm": "its targets depend on the decoder's input too, by which examples are not addressed",
+    }.get(head)
+    if reason is not None:
+        raise ValueError(f"the targets of a {head} teacher are not cached: {reason}; {_LIVE}")
 
 
 def check_plan_cacheable(plan: Plan, *, codec: Codec) -> None:

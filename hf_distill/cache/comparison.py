@@ -12,7 +12,7 @@ from torch import Tensor
 from hf_distill.cache.codecs import CODECS, Codec
 from hf_distill.kernels.head_rows import HeadRows, LogitRows
 from hf_distill.kernels.heads import Head as OutputHead
-from hf_distill.signals import TOKEN_HEADS, Head, select_rows, with_position_ids
+from hf_distill.signals import TOKEN_HEADS, Head, select_rows
 from hf_distill.teachers.base import TeacherSource
 
 _CLASS_CODECS: tuple[dict[str, Any], ...] = tuple(
@@ -116,7 +116,7 @@ def compare_codecs(
     rows_seen, entropy, width = 0, 0.0, 0
     for batch in batches:
         rows = select_rows(head, batch)
-        inputs = with_position_ids(dict(batch)) if head == "causal_lm" else batch
+        inputs = teacher.inputs_of(batch, head=head)
         live = teacher.head_rows(inputs, rows)
         live_RV = live.logits().float()
         log_p_RV = live_RV.double().log_softmax(-1)

@@ -15,7 +15,7 @@ from hf_distill.cache.key import example_keys
 from hf_distill.cache.reader import CacheReader
 from hf_distill.cache.writer import CacheWriter
 from hf_distill.kernels.head_rows import HeadRows
-from hf_distill.signals import Head, Rows, select_rows
+from hf_distill.signals import TARGET_KEYS, Head, Rows, select_rows
 from hf_distill.teachers.base import TeacherSource
 
 
@@ -28,7 +28,7 @@ def counted_rows(rows: Rows, examples: int) -> Tensor:
 
 def accepted(inputs: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """Return what of a batch a teacher's forward is given: its arguments of these names, never the labels."""
-    return {name: inputs[name] for name in inputs if name in names and name != "labels"}
+    return {name: inputs[name] for name in inputs if name in names and name not in TARGET_KEYS}
 
 
 class Filling:

@@ -15,14 +15,14 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 from transformers import PreTrainedTokenizerBase
 
-from hf_distill.cache.cacheable import check_plan_cacheable, check_repeatable
+from hf_distill.cache.cacheable import check_head_cacheable, check_plan_cacheable, check_repeatable
 from hf_distill.cache.codecs import CODECS
 from hf_distill.cache.filling import Filling
 from hf_distill.cache.format import TEACHER, Manifest, Settings
 from hf_distill.cache.walk import TargetWalk
 from hf_distill.cache.writer import CacheWriter
 from hf_distill.compatibility import PROBE
-from hf_distill.signals import TOKEN_HEADS
+from hf_distill.signals import TARGET_KEYS, TOKEN_HEADS
 from hf_distill.teachers.base import TeacherSource
 from hf_distill.teachers.cached import CachedTeacher
 
@@ -86,6 +86,7 @@ def cache_targets(
     visited = 0
     for walk in walks:
         teacher = taught_by(walk)
+        check_head_cacheable(walk.distillation.head)
         check_plan_cacheable(walk.plan(), codec=CODECS.build(codec, path="codec"))
         check_repeatable(walk)
         settings = settings_of(walk, codec, max_length=max_length)
@@ -140,7 +141,7 @@ def settings_of(walk: TargetWalk, codec: Mapping[str, Any], *, max_length: int |
         codec=dict(codec),
         head=head,
         vocabulary=int(config.get_text_config().vocab_size if head in TOKEN_HEADS else config.num_labels),
-        inputs=sorted(teacher.forward_arguments - {"labels"}),
+        inputs=sorted(teacher.forward_arguments - TARGET_KEYS),
         precision=str(walk.accelerator.mixed_precision),
         tokenizer=tokenizer_hash(tokenizer) if isinstance(tokenizer, PreTrainedTokenizerBase) else None,
         max_length=max_length,

@@ -70,7 +70,9 @@ class Annealing(Curriculum):
         share = 14 / 18 if self.share is None and self.steps is None else self.share
         length = stage_length(self.steps, share, context.max_steps, what="annealing")
         temperature = AnnealingTemperature(steps=self.tau_max, epochs=self.epochs, end=length / context.max_steps)
-        term = Term(name="margin_mse", objective=MarginMSE(), weight=Constant(level=1.0), temperature=temperature)
+        objective = MarginMSE()
+        objective.check_head(context.head, path="annealing")
+        term = Term(name="margin_mse", objective=objective, weight=Constant(level=1.0), temperature=temperature)
         first = Stage(name="annealing", terms=(term,), revision=final.revision)
         return Plan(stages=(first, Stage(name="labels", terms=label_terms(context))), switches=[length])
 
@@ -101,9 +103,11 @@ class Continuation(Curriculum):
         """Lay out the one stage."""
         final = final_stage(self, context)
         labels = ContinuationWeight(slope=self.slope, until=self.until)
+        objective = MarginMSE(margin=self.margin, over_classes=self.over_classes)
+        objective.check_head(context.head, path="continuation")
         teacher = Term(
             name="margin_mse",
-            objective=MarginMSE(margin=self.margin, over_classes=self.over_classes),
+            objective=objective,
             weight=Constant(level=1.0),
             temperature=AnnealingTemperature(steps=self.tau_max, epochs=self.epochs, end=self.full_at),
             label_mix=labels,

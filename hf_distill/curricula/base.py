@@ -144,6 +144,7 @@ def label_terms(context: PlanContext, mix: Schedule | None = None) -> tuple[Term
     else:
         spec = {"name": "cross_entropy", "label_smoothing": context.label_smoothing}
         objective = OBJECTIVES.build(spec, path="labels")
+    objective.check_head(context.head, path="labels")
     return (Term(name="labels", objective=objective, weight=Constant(level=1.0), label_mix=mix),)
 
 
@@ -157,10 +158,7 @@ def _build_term(spec: Mapping[str, Any], index: int, head: Head, temperature: Sc
         temperature = build_schedule(own, path=f"{path}.temperature")
     check_range(temperature, 0.0, math.inf, path=f"{path}.temperature")
     objective = OBJECTIVES.build(fields, path=path)
-    if head not in objective.heads:
-        raise ValueError(
-            f"{path}: {fields['name']!r} does not fit a {head} head; it fits {', '.join(sorted(objective.heads))}"
-        )
+    objective.check_head(head, path=path)
     return Term(
         name=str(label),
         objective=objective,

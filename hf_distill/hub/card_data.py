@@ -17,9 +17,14 @@ from hf_distill.run_record import RevisionRecord, RunRecord, StudentRun
 PIPELINE_TAGS = {
     "classification": "text-classification",
     "regression": "text-classification",
+    "token_classification": "token-classification",
+    "question_answering": "question-answering",
     "masked_lm": "fill-mask",
     "causal_lm": "text-generation",
 }
+
+PIPELINES = ("translation", "summarization")
+"""Tasks that the Hub knows by their own names."""
 
 IMAGE_TAG = "image-classification"
 
@@ -112,7 +117,10 @@ def pipeline_tag(record: RunRecord) -> str | None:
         # The pipeline shows every image in RGB.
         grey = (record.task.get("description") or {}).get("channels") == 1
         return IMAGE_TAG if has_image_processor(record) and not grey else None
-    return PIPELINE_TAGS.get(str(record.task["head"])) if has_tokenizer(record) else None
+    if not has_tokenizer(record):
+        return None
+    name = str(record.task["name"])
+    return name if name in PIPELINES else PIPELINE_TAGS.get(str(record.task["head"]))
 
 
 def _tags(run: StudentRun) -> list[str]:

@@ -58,7 +58,7 @@ class HeadRows:
         return self.weight_VH.shape[0]
 
     def detached(self) -> HeadRows:
-        """Return the same rows and head without a graph, and as they are now: weights may be changed or moved later."""
+        """Return the same rows and head without a graph, as they are now: weights may be changed or moved later."""
         bias_V = None if self.bias_V is None else self.bias_V.detach()
         return replace(self, hidden_RH=self.hidden_RH.detach(), weight_VH=self.weight_VH.detach(), bias_V=bias_V)
 

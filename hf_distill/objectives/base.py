@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from torch import Tensor
 
@@ -12,9 +12,11 @@ from hf_distill.reduction import Unit
 from hf_distill.registry import Registry
 from hf_distill.signals import Head, Signals
 
-ALL_HEADS: frozenset[Head] = frozenset({"classification", "regression", "masked_lm", "causal_lm"})
-CLASS_HEADS: frozenset[Head] = frozenset({"classification", "masked_lm", "causal_lm"})
+ALL_HEADS: frozenset[Head] = frozenset(get_args(Head))
 REGRESSION_HEADS: frozenset[Head] = frozenset({"regression"})
+CLASS_HEADS: frozenset[Head] = ALL_HEADS - REGRESSION_HEADS
+FIXED_CLASS_HEADS: frozenset[Head] = CLASS_HEADS - {"question_answering"}
+"""Heads with the same classes in every row; those of an answer are the positions of its text, and padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,22 @@ class Objective(ABC):
 
         Shapes: (R,).
         """
+
+    def check_head(self, head: Head, *, path: str) -> None:
+        """Refuse a head that the objective, as it is set, means nothing on.
+
+        Args:
+            head: Of the student.
+            path: Of the objective, for messages.
+
+        Raises:
+            ValueError: It does not fit.
+        """
+        if head not in self.heads:
+            raise ValueError(
+                f"{path}: {OBJECTIVES.name_of(type(self))!r} does not fit a {head} head; it fits "
+                f"{', '.join(sorted(self.heads))}"
+            )
 
     @property
     def partition_invariant(self) -> bool:

@@ -33,6 +33,15 @@ class CrossEntropy(Objective):
         if not 0.0 <= self.label_smoothing < 1.0:
             raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing:g}")
 
+    def check_head(self, head: Head, *, path: str) -> None:
+        """Refuse a head without classes, and smoothing over positions of a text, some of which are padding."""
+        super().check_head(head, path=path)
+        if head == "question_answering" and self.label_smoothing:
+            raise ValueError(
+                f"{path}: label smoothing {self.label_smoothing:g} would spread an answer's label over all positions "
+                "of the batch, padding too; set label_smoothing (label_smoothing_factor) to 0 for question_answering"
+            )
+
     def values(self, signals: Signals, *, temperature: float) -> Tensor:
         """Return −log q(label) for each row."""
         logits_RV, labels_R = signals.labelled()

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from hf_distill.objectives.base import CLASS_HEADS, OBJECTIVES, Objective
+from hf_distill.objectives.base import FIXED_CLASS_HEADS, OBJECTIVES, Objective
 from hf_distill.signals import Head, Signals, at_least_float32
 
 
@@ -32,7 +32,7 @@ class LogitMSE(Objective):
         Jafari et al. 2021 (arXiv 2104.07163), at full temperature.
     """
 
-    heads: ClassVar[frozenset[Head]] = CLASS_HEADS
+    heads: ClassVar[frozenset[Head]] = FIXED_CLASS_HEADS
     needs: ClassVar[frozenset[str]] = frozenset({"teacher.logits"})
 
     over_classes: Literal["mean", "sum"] = field(

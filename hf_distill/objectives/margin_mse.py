@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from hf_distill.objectives.base import OBJECTIVES, Objective
+from hf_distill.objectives.base import ALL_HEADS, OBJECTIVES, Objective
 from hf_distill.objectives.distributions import ARGMAX_BELOW
-from hf_distill.signals import Signals, at_least_float32
+from hf_distill.signals import Head, Signals, at_least_float32
 
 
 @OBJECTIVES.register("margin_mse")
@@ -25,6 +25,7 @@ class MarginMSE(Objective):
     Source: Jafari et al. 2022 (arXiv 2212.05998), equation for L_KD; margin 0: Jafari et al. 2021 (arXiv 2104.07163).
     """
 
+    heads: ClassVar[frozenset[Head]] = ALL_HEADS - {"question_answering"}
     needs: ClassVar[frozenset[str]] = frozenset({"teacher.logits"})
 
     margin: float = field(default=0.0, metadata={"help": "m ≥ 0"})

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from hf_distill.objectives.base import CLASS_HEADS, OBJECTIVES, Objective
+from hf_distill.objectives.base import FIXED_CLASS_HEADS, OBJECTIVES, Objective
 from hf_distill.objectives.distributions import ARGMAX_BELOW
 from hf_distill.signals import Head, Signals, at_least_float32
 
@@ -52,7 +52,7 @@ class SoftRankCorrelation(Objective):
         approximation framework for direct optimization of information retrieval measures".
     """
 
-    heads: ClassVar[frozenset[Head]] = CLASS_HEADS
+    heads: ClassVar[frozenset[Head]] = FIXED_CLASS_HEADS
     needs: ClassVar[frozenset[str]] = frozenset({"teacher.logits"})
 
     classes: int = field(default=64, metadata={"help": "how many of the teacher's best classes are ranked, from 2"})

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from hf_distill.cache.cacheable import check_plan_cacheable, check_repeatable
+from hf_distill.cache.cacheable import check_head_cacheable, check_plan_cacheable, check_repeatable
 from hf_distill.cache.codecs import CODECS, Codec
 from hf_distill.cache.targets import About, Caching, cache_targets, taught_by
 from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, task_of
@@ -48,6 +48,7 @@ def cache_recipe(
     workspace, task = Workspace(Path(recipe.output_dir)), task_of(recipe)
     cells = taught_cells(recipe)
     check_keys(recipe)
+    check_head_cacheable(task.head)
     built = CODECS.build(codec, path="codec")
     with state.main_process_first():
         workspace.claim(recipe, write=state.is_main_process)

@@ -16,12 +16,14 @@ from torch.utils.data import DataLoader, Subset
 from transformers import PreTrainedModel
 
 from hf_distill.label_maps import in_order, label_names, order_of
+from hf_distill.model_inputs import model_inputs
+from hf_distill.model_outputs import logits_of
 from hf_distill.pipeline.cells import Cell, cells_of, task_of
 from hf_distill.pipeline.student import finished_run
 from hf_distill.pipeline.teacher import open_teacher
 from hf_distill.pipeline.workspace import RECIPE_FILE, Workspace
 from hf_distill.recipe import Recipe
-from hf_distill.signals import select_rows, with_position_ids
+from hf_distill.signals import TARGET_KEYS, select_rows
 from hf_distill.tasks import Task, TaskData
 from hf_distill.teachers import TeacherSequence
 
@@ -163,11 +165,12 @@ class FinishedRun:
     def logits(self, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
         """Return a model's logits for a batch, as the trainer asks for them, classes in the task's order.
 
-        Shapes: (B, classes) or (B, T, V).
+        Shapes: (B, classes), (B, T, V), or (B, 2, T) for start and end of answers.
         """
-        inputs = with_position_ids(dict(batch)) if self.task.head == "causal_lm" else batch
-        accepted = inspect.signature(model.forward).parameters
-        logits = model(**{key: value for key, value in inputs.items() if key in accepted and key != "labels"}).logits
+        inputs = model_inputs(self.task.head, batch, model)
+        accepted = inspect.signature(model.forward).parameters.keys() - TARGET_KEYS
+        output = model(**{key: value for key, value in inputs.items() if key in accepted})
+        logits = logits_of(output, batch.get("attention_mask"))
         names = self.data.description.get("labels")
         if names is None or not isinstance(model, PreTrainedModel):
             return logits

@@ -16,9 +16,11 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from hf_distill.checkpointed_module import CheckpointedModule
 from hf_distill.kernels.head_rows import HeadRows, LogitRows
 from hf_distill.layers import layer_tap
+from hf_distill.model_inputs import model_inputs
+from hf_distill.model_outputs import logits_of
 from hf_distill.reading import Reading, read_model
 from hf_distill.row_head import RowHead
-from hf_distill.signals import Head, Rows
+from hf_distill.signals import TARGET_KEYS, Head, Rows
 from hf_distill.teachers.revisions import Revision
 
 Answer = TypeVar("Answer")
@@ -133,13 +135,17 @@ class TeacherSource(ABC):
         """The names that the teacher's forward accepts."""
         return frozenset(inspect.signature(unwrapped(self.model).forward).parameters)
 
+    def inputs_of(self, batch: Mapping[str, Any], *, head: Head) -> dict[str, Any]:
+        """Return a batch as models read it, where there is no student to say how its decoder's input is made."""
+        return model_inputs(head, batch, self.model if head == "seq2seq_lm" else None)
+
     @torch.no_grad()
     def logits(self, inputs: Mapping[str, Any]) -> Tensor:
         """Return the current revision's logits for a batch, without labels and without gradient.
 
-        Shapes: as the head gives them: (B, classes) or (B, T, V).
+        Shapes: as the head gives them: (B, classes), (B, T, V), or (B, 2, T) for start and end of answers.
         """
-        return self.model(**self._accepted(inputs)).logits
+        return logits_of(self.model(**self._accepted(inputs)), inputs.get("attention_mask"))
 
     @torch.no_grad()
     def row_logits(self, inputs: Mapping[str, Any], rows: Rows) -> Tensor:
@@ -193,7 +199,11 @@ class TeacherSource(ABC):
         """Return the current revision's logits, outputs of some layers and attentions, from one forward."""
         accepted = self._accepted(inputs)
         return read_model(
-            lambda **more: self.model(**accepted, **more), unwrapped(self.model), layers=layers, attentions=attentions
+            lambda **more: self.model(**accepted, **more),
+            unwrapped(self.model),
+            layers=layers,
+            attentions=attentions,
+            mask=inputs.get("attention_mask"),
         )
 
     def give_attentions(self) -> None:
@@ -210,7 +220,9 @@ class TeacherSource(ABC):
             )
 
     def _accepted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in inputs.items() if key in self.forward_arguments and key != "labels"}
+        return {
+            key: value for key, value in inputs.items() if key in self.forward_arguments and key not in TARGET_KEYS
+        }
 
 
 def manifest_entry(revision: Revision) -> dict[str, Any]:

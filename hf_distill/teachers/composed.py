@@ -81,9 +81,11 @@ class ComposedTeacher(TeacherSource):
                     f"near_transition chooses revisions to learn from one by one, and a {type(self).__name__} has one"
                 )
             member.attach(head=head, accelerator=accelerator)
-        widths = [_width_of(head, member, self.members[0], place) for place, member in enumerate(self.members, 1)]
-        self._width = min(widths)
-        self._narrowest = self.members[widths.index(self._width)]
+        found = [_width_of(head, member, self.members[0], place) for place, member in enumerate(self.members, 1)]
+        widths = [width for width in found if width is not None]
+        if widths:
+            self._width = min(widths)
+            self._narrowest = self.members[widths.index(self._width)]
 
     @property
     def config(self) -> PreTrainedConfig:
@@ -174,8 +176,8 @@ def composed(name: str, text: str, rule: Mapping[str, Any], members: Sequence[Re
     return Revision(name=name, step=step, source=text, revision=None, commit=commit, members=tuple(members))
 
 
-def _width_of(head: Head, member: TeacherSource, first: TeacherSource, place: int) -> int:
-    """Return the width of a member's head, after comparing it with the first member's."""
+def _width_of(head: Head, member: TeacherSource, first: TeacherSource, place: int) -> int | None:
+    """Return the width of a member's head, after comparing it with the first member's; None where a text sets it."""
     try:
         shared = shared_width(
             head,
@@ -196,7 +198,7 @@ def _width_of(head: Head, member: TeacherSource, first: TeacherSource, place: in
     if head not in TOKEN_HEADS:
         return shared
     width = int(member.config.get_text_config().vocab_size)
-    if shared < min(width, int(first.config.get_text_config().vocab_size)):
+    if shared is not None and shared < min(width, int(first.config.get_text_config().vocab_size)):
         raise ValueError(
             f"the tokenizer of teacher {place} and that of teacher 1 share {shared} ids only; teachers that answer "
             "together need one tokenizer"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from hf_distill.model_outputs import logits_of
 from hf_distill.signals import at_least_float32
 from hf_distill.teachers.as_teacher import as_teacher
 from hf_distill.teachers.base import freeze, unwrapped
@@ -120,7 +121,7 @@ class PrunedMixTeacher(ComposedTeacher):
         full = self.members[0].logits(inputs)
         if self._pruned is None:
             return full
-        pruned = self._pruned(**self._accepted(inputs)).logits
+        pruned = logits_of(self._pruned(**self._accepted(inputs)), inputs.get("attention_mask"))
         return self.weight * at_least_float32(full) + (1 - self.weight) * at_least_float32(pruned)
 
 

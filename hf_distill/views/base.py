@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, get_args
 
 from torch import Tensor, nn
 
@@ -16,7 +16,7 @@ from hf_distill.registry import Registry
 from hf_distill.signals import Head
 from hf_distill.views.token_ids import TokenIds
 
-ALL_HEADS: frozenset[Head] = frozenset({"classification", "regression", "masked_lm", "causal_lm"})
+ALL_HEADS: frozenset[Head] = frozenset(get_args(Head))
 EXAMPLE_HEADS: frozenset[Head] = frozenset({"classification", "regression"})
 
 

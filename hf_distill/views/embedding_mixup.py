@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import torch
 
 from hf_distill.compatibility import unwrap_peft
-from hf_distill.views.base import VIEWS, ModelOfView, View, ViewContext, batch_tensor
+from hf_distill.signals import Head
+from hf_distill.views.base import ALL_HEADS, VIEWS, ModelOfView, View, ViewContext, batch_tensor
 from hf_distill.views.mixing import ALONE, ALPHA_HELP, check_alpha, draw_partners, draw_share
 from hf_distill.views.token_ids import attended_positions
 
@@ -33,6 +34,8 @@ class EmbeddingMixup(View):
     Source: after Zhang et al. 2018 (arXiv 1710.09412) and Wang et al. 2020 (arXiv 2012.02909).
     """
 
+    # Some encoders of sequence-to-sequence models scale embeddings that they look up, and not those they are given.
+    heads: ClassVar[frozenset[Head]] = ALL_HEADS - {"seq2seq_lm"}
     needs: ClassVar[frozenset[str]] = frozenset({"teacher.live", "teacher.embeddings"})
     per_model: ClassVar[bool] = True
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from hf_distill.signals import IGNORE_INDEX, TOKEN_HEADS, Head
+from hf_distill.signals import IGNORE_INDEX, LABELS_ARE_INPUTS, Head
 
 _SPECIAL_KEYS = ("pad", "bos", "eos", "cls", "sep", "mask", "unk", "decoder_start")
 
@@ -89,7 +89,7 @@ def attended_positions(batch: Mapping[str, Any], ids: Tensor) -> Tensor:
 
 
 def free_positions(batch: Mapping[str, Any], ids: Tensor, *, head: Head, known: TokenIds) -> Tensor:
-    """Return which positions are context: attended, not special and, for token heads, without a label.
+    """Return which positions are context: attended, not special and, where labels are tokens of the text, without one.
 
     Shapes: ids (B, T) -> (B, T), bool.
 
@@ -98,7 +98,7 @@ def free_positions(batch: Mapping[str, Any], ids: Tensor, *, head: Head, known: 
     """
     free = attended_positions(batch, ids) & ~known.is_special(ids)
     labels = batch.get("labels")
-    return free if head not in TOKEN_HEADS or labels is None else free & (labels == IGNORE_INDEX)
+    return free if head not in LABELS_ARE_INPUTS or labels is None else free & (labels == IGNORE_INDEX)
 
 
 def no_free_position(batch: Mapping[str, Any], ids: Tensor, *, head: Head, known: TokenIds) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from builders import HEADS, examples, save_teacher_run, tiny_model
+from builders import HEADS, answer_of, as_read, examples, save_teacher_run, tiny_model
 from tiny_recipes import untaught
 
 from hf_distill import LiveTeacher, TeacherSequence
@@ -32,9 +32,13 @@ def by_hand(head: str, step: int, batches: list[dict[str, torch.Tensor]]) -> tup
     """Loss and accuracy over all labelled items, one example after the other."""
     model, losses, right = tiny_model(head, seed=step).eval(), [], []
     for batch in batches:
-        for ids, mask, labels in zip(batch["input_ids"], batch["attention_mask"], batch["labels"], strict=True):
-            with torch.no_grad():
-                logits = model(input_ids=ids[None], attention_mask=mask[None]).logits[0]
+        for row, mask in enumerate(batch["attention_mask"]):
+            alone = as_read(head, {key: values[row : row + 1] for key, values in batch.items()})
+            logits = answer_of(model, alone)[0]
+            if head == "question_answering":
+                ends = torch.stack([alone["start_positions"], alone["end_positions"]], 1)
+                alone["labels"] = ends.where(ends < mask.sum(), -100)
+            labels = alone["labels"][0]
             if head == "regression":
                 losses.append((logits - labels).square())
                 continue

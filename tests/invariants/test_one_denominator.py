@@ -12,6 +12,7 @@ from updates import assert_same_update, update_of
 
 from hf_distill.signals import IGNORE_INDEX
 
+ANSWER = ("start_positions", "end_positions")
 SPLITS = [(8, 1), (2, 4), (1, 8)]
 INVARIANT = [pytest.param(case, id=case.id) for case in CASES if case.objective.partition_invariant]
 RELATIONAL = [pytest.param(case, id=case.id) for case in CASES if not case.objective.partition_invariant]
@@ -29,6 +30,8 @@ def share_of_items(case: Case, part: Examples, whole: Examples) -> float:
     """Which share of a window's items stands in some of its examples, counted without the package."""
 
     def labels(data: Examples) -> int:
+        if case.head == "question_answering":
+            return sum(int(example[key] < example["attention_mask"].sum()) for example in data for key in ANSWER)
         counted = [example["labels"][1:] if case.head == "causal_lm" else example["labels"] for example in data]
         return sum(int((one != IGNORE_INDEX).sum()) for one in counted)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import HEADS, examples, tiny_model
+from builders import HEADS, answer_of, as_read, examples, tiny_model
 from torch import nn
 
 from hf_distill import LiveTeacher
@@ -40,11 +40,16 @@ def batch_of(head: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("head", HEADS)
 def test_the_teacher_answers_as_its_model_does(head):
-    model, batch = tiny_model(head, seed=2), batch_of(head)
+    model, batch = tiny_model(head, seed=2), as_read(head, batch_of(head))
     logits = LiveTeacher(model).logits({**batch, "idx": torch.arange(8)})
-    with torch.no_grad():
-        expected = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    torch.testing.assert_close(logits, expected, rtol=0, atol=0)
+    torch.testing.assert_close(logits, answer_of(model, batch), rtol=0, atol=0)
+
+
+def test_without_a_student_the_teacher_makes_another_input_of_its_decoder():
+    teacher, batch = LiveTeacher(tiny_model("seq2seq_lm", seed=2)), batch_of("seq2seq_lm")
+    given = teacher.inputs_of(batch, head="seq2seq_lm")
+    assert torch.equal(given["decoder_input_ids"], as_read("seq2seq_lm", batch)["decoder_input_ids"])
+    assert teacher.inputs_of(batch, head="masked_lm").keys() == batch.keys()
 
 
 def test_labels_never_reach_the_teacher():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from builders import HEADS, distill_trainer, flat_weights, tiny_model
+from builders import HEADS, answer_of, distill_trainer, flat_weights, tiny_model
 from source_cases import batch_of
 
 from hf_distill.signals import select_rows
@@ -14,9 +14,7 @@ def models(head: str, count: int = 3) -> list:
 
 
 def answers_of(members: list, batch: dict) -> list[torch.Tensor]:
-    inputs = {key: value for key, value in batch.items() if key != "labels"}
-    with torch.no_grad():
-        return [model(**inputs).logits.double() for model in members]
+    return [answer_of(model, batch).double() for model in members]
 
 
 def attached(members: list, head: str, **settings) -> EnsembleTeacher:

@@ -62,8 +62,11 @@ def test_difficulty_is_the_loss_on_the_labels_averaged_over_an_examples_position
     source, batch = of_head(head), batch_of(head=head)
     logits = source.members[0].logits(batch).double()
     found = difficulty_of(head, logits, batch, by="loss").value_B
+    answers = [batch[key] for key in ("start_positions", "end_positions") if key in batch]
     for row in range(8):
-        scores, labels = logits[row], batch["labels"][row]
+        scores, labels = logits[row], torch.stack([end[row] for end in answers]) if answers else batch["labels"][row]
+        if answers:
+            labels = labels.where(labels < batch["attention_mask"][row].sum(), IGNORE_INDEX)
         if head == "regression":
             expected = (scores.squeeze(-1) - labels).square()
         elif head == "classification":

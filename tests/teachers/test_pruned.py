@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from builders import HEADS, distill_trainer, flat_weights, save_teacher_run, tiny_model
+from builders import HEADS, answer_of, distill_trainer, flat_weights, save_teacher_run, tiny_model
 from image_models import image_model
 from source_cases import batch_of
 from torch import nn
@@ -27,7 +27,8 @@ def entered(teacher, head: str = "classification", **settings) -> PrunedMixTeach
 def pruned_by_hand(model: nn.Module, rate: float) -> nn.Module:
     """The model with the smallest weights zeroed, by PyTorch's own pruning of what is named here."""
     made = copy.deepcopy(model)
-    inside = made.bert if "bert" in dict(made.named_children()) else made.transformer
+    named = dict(made.named_children())
+    inside = nn.ModuleList(named[name] for name in ("bert", "transformer", "encoder", "decoder") if name in named)
     for module in inside.modules():
         if isinstance(module, (nn.Linear, Conv1D)):
             prune.l1_unstructured(module, "weight", amount=rate)
@@ -38,9 +39,7 @@ def pruned_by_hand(model: nn.Module, rate: float) -> nn.Module:
 @pytest.mark.parametrize("head", HEADS)
 def test_the_answer_is_the_mix_of_the_teacher_and_its_pruned_copy(head):
     model, batch = tiny_model(head, seed=7).eval(), batch_of(4, head=head)
-    inputs = {key: value for key, value in batch.items() if key != "labels"}
-    with torch.no_grad():
-        full, pruned = (one(**inputs).logits for one in (model, pruned_by_hand(model, 0.3)))
+    full, pruned = (answer_of(one, batch) for one in (model, pruned_by_hand(model, 0.3)))
     source = entered(model, head, rate=0.3, weight=0.6)
     torch.testing.assert_close(source.logits(batch), 0.6 * full + 0.4 * pruned, rtol=1e-5, atol=1e-6)
     assert not torch.allclose(full, pruned, atol=1e-3)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from builders import HEADS, tiny_model
+from builders import tiny_model
 from view_cases import context_of, text_batch, view_of
 
 from hf_distill.views import ModelOfView
+from hf_distill.views.embedding_mixup import EmbeddingMixup
 from hf_distill.views.mixing import draw_partners, draw_share
 
 ACCEPTED = frozenset({"input_ids", "inputs_embeds", "attention_mask", "labels"})
 WIDE = {"causal_lm": {"n_embd": 32}}
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", sorted(EmbeddingMixup.heads))
 def test_embeddings_are_not_those_of_both_texts(head):
     batch = text_batch(head)
     torch.manual_seed(3)
@@ -24,7 +25,7 @@ def test_embeddings_are_not_those_of_both_texts(head):
     augmented = view.augment(batch, context_of(head))
     for model in (tiny_model(head), tiny_model(head, seed=2, **WIDE.get(head, {"hidden_size": 32}))):
         read = view.inputs_for(augmented, ModelOfView("student", model, ACCEPTED))
-        assert set(read) == {"inputs_embeds", "attention_mask", "labels"}
+        assert set(read) == {"inputs_embeds", *batch.keys() - {"input_ids"}}
         own = model.get_input_embeddings()(batch["input_ids"])
         both = (batch["attention_mask"] * batch["attention_mask"][partners]).bool()
         expected = torch.where(both[..., None], share * own + (1 - share) * own[partners], own)

@@ -46,8 +46,8 @@ def analyze_views(
     Raises:
         ValueError: No teacher, a head without probabilities, an unknown view, or one that does not fit.
     """
-    if run.task.head == "regression":
-        raise ValueError("T. stddev is about probabilities; this run's head is regression")
+    if run.task.head in ("regression", "question_answering"):
+        raise ValueError(f"T. stddev is about probabilities of given classes; this run's head is {run.task.head}")
     used, asked = _views_of_recipe(run), _Asked(run, list(_batches(run, steps, seed)))
     views = [*used, *_other_views(run, names, used, asked)]
     infos = {NO_VIEW: view_spread_info(asked.means(None, seed), block=block)}
@@ -129,6 +129,7 @@ class _Asked:
         run.teacher.model.to(run.device)
         self.batches = batches
         self.reader = SignalReader(head=run.task.head, teacher=run.teacher, log=LossLog(), device=run.device)
+        self.reader.student = run.teacher.model
         given = run.data.processing_class
         tokenizer = given if isinstance(given, PreTrainedTokenizerBase) else None
         self.context = ViewContext(run.task.head, token_ids(tokenizer, run.teacher.config))
