@@ -76,6 +76,10 @@ class ReportSpec:
 
     enabled: bool = field(default=True, metadata={"help": "Write report.html and its pictures."})
     title: str | None = field(default=None, metadata={"help": "Heading of the report; the recipe's name otherwise."})
+    analyses: list[Literal["evaluation", "sensitivity"]] = field(
+        default_factory=list,
+        metadata={"help": "Ask these of the finished models and show them: quality, fidelity and cost; sensitivity."},
+    )
 
 
 @dataclass(kw_only=True)

@@ -13,6 +13,7 @@ from accelerate import PartialState
 from hf_distill.analysis.latency import first_example, latency_info
 from hf_distill.hub.card import save_student_card
 from hf_distill.pipeline.adapter import sizes_of
+from hf_distill.pipeline.after_run import ask_after_run
 from hf_distill.pipeline.cached import check_covered, faculty_of
 from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, task_of
 from hf_distill.pipeline.checks import check_before_training, check_keys, check_plans
@@ -153,9 +154,10 @@ def now() -> str:
 
 
 def finish(record: RunRecord, recipe: Recipe, workspace: Workspace) -> None:
-    """Write the record, a model card beside every student, and the report."""
+    """Write the record, a model card beside every student, what the report is to show beside it, and the report."""
     record.save(workspace.root)
     for run in record.runs:
         save_student_card(record, workspace.root / run.folder, curriculum=run.curriculum, seed=run.seed)
+    ask_after_run(recipe)
     if recipe.report.enabled:
         write_report(record, workspace.root)
