@@ -16,6 +16,9 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from hf_distill.model_inputs import model_inputs
+from hf_distill.signals import TARGET_KEYS
+
 
 def latency_info(
     model: nn.Module, batch: Mapping[str, Any], *, warmup: int = 3, repeats: int = 15, device: str | None = None
@@ -26,8 +29,8 @@ def latency_info(
 
     Args:
         model: Any model whose forward takes the batch's entries by name.
-        batch: Inputs by name; labels and what the forward does not take are left out. Tensors are moved to the
-            model's device.
+        batch: Inputs by name; labels and what the forward does not take are left out, but for a decoder, which reads
+            the labels shifted right. Tensors are moved to the model's device.
         warmup: Forwards that are not counted: the first ones allocate and choose kernels.
         repeats: Forwards that are counted.
         device: Name for the record. Default: the device's type.
@@ -42,12 +45,11 @@ def latency_info(
     if repeats < 1:
         raise ValueError(f"repeats: expected a whole number from 1 on, got {repeats}")
     place = next(model.parameters()).device
-    accepted = accepted_names(model)
-    inputs = {
-        key: item.to(place) if isinstance(item, Tensor) else item
-        for key, item in batch.items()
-        if key in accepted and key != "labels"
-    }
+    accepted = accepted_names(model) - TARGET_KEYS
+    given = {key: item.to(place) if isinstance(item, Tensor) else item for key, item in batch.items()}
+    if "decoder_input_ids" in accepted and "labels" in given:
+        given = model_inputs("seq2seq_lm", given, model)
+    inputs = {key: item for key, item in given.items() if key in accepted}
     shapes = [item.shape for item in inputs.values() if isinstance(item, Tensor)]
     if not shapes:
         raise ValueError(f"the batch holds no tensor that {type(model).__name__} takes, only {sorted(batch)}")

@@ -6,6 +6,8 @@ Everything goes through the trainer and its signals, so that every head is measu
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from transformers import PreTrainedModel, PrinterCallback
 
 from hf_distill.analysis.fidelity import CalibrationTally, FidelityTally
 from hf_distill.analysis.latency import accepted_names
+from hf_distill.label_maps import in_order, label_names, order_of
 from hf_distill.pipeline.final_metrics import final_metrics
 from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.pipeline.training_arguments import training_arguments
@@ -50,9 +53,30 @@ def quality_of(run: FinishedRun, model: PreTrainedModel, *, reference: TeacherSo
         trainer = _trainer(run, model, reference, Path(scratch))
         # Without a bar of its own the Trainer would print every result.
         trainer.remove_callback(PrinterCallback)
-        metrics = final_metrics(trainer, run.data.further)
-        metrics.pop("epoch", None)
-        return Quality(metrics, *_rows(trainer, reference))
+        with _classes_in_order(run, model):
+            metrics = final_metrics(trainer, run.data.further)
+            metrics.pop("epoch", None)
+            return Quality(metrics, *_rows(trainer, reference))
+
+
+@contextmanager
+def _classes_in_order(run: FinishedRun, model: PreTrainedModel) -> Iterator[None]:
+    """Let a teacher whose classes have another order than the data's answer in theirs."""
+    names = run.data.description.get("labels")
+    order = None if names is None else order_of(names, label_names(model.config))
+    if order is None:
+        yield
+        return
+
+    def reorder(module: Any, inputs: Any, output: Any) -> Any:
+        output["logits"] = in_order(output["logits"], order)
+        return output
+
+    hook = model.register_forward_hook(reorder)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _trainer(

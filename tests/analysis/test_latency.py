@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from builders import examples, tiny_model
+from builders import bert_config, examples, tiny_model
+from seq2seq_models import tiny_seq2seq
 from torch import nn
 from torch.utils.data import DataLoader
+from transformers import BertForQuestionAnswering
 
 from hf_distill.analysis.latency import accepted_names, first_example, latency_info, sized_batch
 
@@ -103,3 +105,20 @@ def test_quartiles_lie_between_the_extremes():
     first, third = info["quartile_seconds"]
     assert info["low_seconds"] <= first <= info["median_seconds"] <= third <= info["high_seconds"]
     assert latency_info(Slow(), {"inputs": torch.zeros(4, 2)}, repeats=1)["quartile_seconds"][0] > 0
+
+
+@pytest.mark.parametrize("architecture", ["t5", "marian"])
+def test_a_decoder_reads_the_labels_shifted_right(architecture):
+    model = tiny_seq2seq(architecture)
+    batch = {"input_ids": torch.tensor([[4, 5, 6]]), "labels": torch.tensor([[7, 8, 1, -100]])}
+    info = latency_info(model, batch, warmup=0, repeats=2)
+    assert info["examples"] == 1
+    sized = sized_batch(batch, batch_size=2, length=6)
+    assert sized["labels"].tolist() == [[7, 8, 1, 7, 8, 1]] * 2
+    assert latency_info(model, sized, warmup=0, repeats=1)["examples"] == 2
+
+
+def test_positions_of_answers_are_not_handed_to_the_model():
+    model = BertForQuestionAnswering(bert_config())
+    batch = {"input_ids": torch.tensor([[4, 5, 6]]), "start_positions": torch.tensor([99])}
+    assert latency_info(model, batch, warmup=0, repeats=1)["examples"] == 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from analysed_run import parity_run, text_run, write_run
+from tables import TOKENIZER, write_sentences
+from transformers import BertForSequenceClassification
 
 from hf_distill.analysis.fidelity import calibration_info, fidelity_info
 from hf_distill.evaluation.candidates import teachers_of
@@ -66,3 +68,24 @@ def test_a_model_is_left_as_it_was_found(tmp_path):
     quality_of(run, model, reference=teachers_of(run).reference)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert not list((tmp_path / "run").glob("**/trainer_state.json"))
+
+
+def test_a_teacher_that_orders_its_classes_differently_is_not_taken_for_a_bad_one(tmp_path):
+    table = write_sentences(tmp_path / "table", ["text"], ["world", "sport", "business", "sport"] * 5)
+    task = {"name": "text_classification", "data": {"path": str(table)}, "tokenizer": TOKENIZER, "max_length": 16}
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    model = {"architecture": "bert", "config": {**sizes, "initializer_range": 0.5}}
+    run = write_run(tmp_path / "run", task, model, steps=(10,), seeds=(0,))
+    place = run.workspace.teacher / "checkpoint-10"
+    found = {}
+    for order in ([0, 1, 2], [2, 0, 1]):
+        teacher = BertForSequenceClassification.from_pretrained(place)
+        names = [teacher.config.id2label[number] for number in order]
+        teacher.config.id2label, teacher.config.label2id = dict(enumerate(names)), {n: i for i, n in enumerate(names)}
+        for parameter in teacher.classifier.parameters():
+            parameter.data = parameter.data[order]
+        found[tuple(order)] = quality_of(run, teacher.eval(), reference=None)
+        assert teacher(input_ids=torch.tensor([[5]])).logits.shape == (1, 3), "no hook is left"
+    one, other = found.values()
+    assert one.metrics == pytest.approx(other.metrics)
+    assert one.calibration == pytest.approx(other.calibration)
