@@ -43,3 +43,24 @@ def write_sentences(
     for seed, split in enumerate(splits):
         write_split(folder, split, sentence_rows(columns, labels, seed=seed))
     return folder
+
+
+TAGS = ("O", "B-person", "I-person", "B-place")
+
+
+def tagged_rows(count: int, *, seed: int = 0, **more: Any) -> list[dict[str, Any]]:
+    """Return sentences of words with the numbers of their tags: `parser` is a person, `reads` its second name."""
+    known = {"parser": 1, "reads": 2, "file": 3}
+    rows = [sentence.split() for sentence in sentences(count, seed=seed, words=(3, 9))]
+    return [
+        {"id": str(number), "tokens": words, "ner_tags": [known.get(word, 0) for word in words], **more}
+        for number, words in enumerate(rows)
+    ]
+
+
+def write_tagged(folder: Path, *, splits: Sequence[str] = ("train", "validation"), count: int = 12) -> Path:
+    """Write splits of tagged sentences with the names of the tags and return the folder."""
+    for seed, split in enumerate(splits):
+        write_split(folder, split, tagged_rows(count, seed=seed))
+    (folder / "labels.json").write_text(json.dumps(list(TAGS)), encoding="utf-8")
+    return folder

@@ -10,8 +10,10 @@ from hf_distill.tasks.masked_lm import MaskedLM
 from hf_distill.tasks.parity import Parity
 from hf_distill.tasks.parity_model import ParityMlpConfig, ParityMlpForSequenceClassification
 from hf_distill.tasks.pcfg import Pcfg, PcfgCausal
+from hf_distill.tasks.question_answering import QuestionAnswering
 from hf_distill.tasks.sinusoid import NoisySinusoid
 from hf_distill.tasks.text_classification import TextClassification
+from hf_distill.tasks.token_classification import TokenClassification
 
 __all__ = [
     "TASKS",
@@ -26,7 +28,9 @@ __all__ = [
     "ParityMlpForSequenceClassification",
     "Pcfg",
     "PcfgCausal",
+    "QuestionAnswering",
     "Task",
     "TaskData",
     "TextClassification",
+    "TokenClassification",
 ]

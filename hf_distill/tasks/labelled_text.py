@@ -29,12 +29,12 @@ class Encoded(NamedTuple):
     Attributes:
         table: Its rows.
         examples: What a model reads; a row may be several of them.
-        lost: What `max_length` cut off, counted in words of the task ("cut": rows that were shortened, ...).
+        counted: What became of the rows, counted in words of the task ("cut": rows that `max_length` shortened, ...).
     """
 
     table: Table
     examples: RaggedExamples
-    lost: dict[str, int]
+    counted: dict[str, int]
 
 
 class Further(NamedTuple):
@@ -87,7 +87,7 @@ class LabelledTextTask(Task):
             number = vars(self)[name]
             if number is not None and number < 1:
                 raise ValueError(f"{name}: expected at least 1, got {number}")
-        table_source(self.table_spec())
+        self.source()
         tokenizer_source(self.tokenizer)
         # Read and encoded once: a comparison prepares its task for every seed and every curriculum.
         self._prepared: dict[Path, PreparedTables] = {}
@@ -138,9 +138,17 @@ class LabelledTextTask(Task):
         names = self.class_names()
         return label_config(names) if names is not None else {}
 
+    def source(self) -> TableSource:
+        """Return where tables are read from.
+
+        Raises:
+            ValueError: `data` names nothing that tables are read from.
+        """
+        return table_source(self.table_spec())
+
     def training_source(self) -> TableSource:
         """Return where the training and validation splits are read from."""
-        return table_source(self.table_spec())
+        return self.source()
 
     def further(self, source: TableSource) -> dict[str, Further]:
         """Return further held-out tables by the name that their metrics carry."""
@@ -184,9 +192,9 @@ class LabelledTextTask(Task):
         assert data.tokenizer is not None
         return {**text_defaults(data.tokenizer), **({} if "num_labels" in given else self.answer_config())}
 
-    def build_model(self, spec: Mapping[str, Any], data: TaskData) -> PreTrainedModel:
+    def build_model(self, spec: Mapping[str, Any], data: TaskData, **loading: Any) -> PreTrainedModel:
         """Build a model; one that names no padding token (GPT-2) gets the tokenizer's, or it could read no batch."""
-        model = super().build_model(spec, data)
+        model = super().build_model(spec, data, **loading)
         assert data.tokenizer is not None
         if model.config.pad_token_id is None:
             model.config.pad_token_id = data.tokenizer.pad_token_id
@@ -235,15 +243,14 @@ class LabelledTextTask(Task):
 
     def _description(self, source: TableSource, prepared: PreparedTables) -> dict[str, Any]:
         names, sides = self.class_names(), {"train": prepared.train, "validation": prepared.validation}
-        lost = {name: side.lost for name, side in sides.items()}
-        lost |= {name: encoded.lost for name, (encoded, _) in prepared.further.items()}
-        shortened = ", ".join(
-            f"{count} {what} in {name}" for name, found in lost.items() for what, count in found.items()
-        )
+        counted = {name: side.counted for name, side in sides.items()}
+        found = [(count, what, name) for name in sides for what, count in counted[name].items() if count]
+        in_words = ", ".join(f"{count} {what} in {name}" for count, what, name in found)
+        counted |= {name: encoded.counted for name, (encoded, _) in prepared.further.items()}
         return {
             "datasets": source.datasets,
             "source": source.source,
-            "preprocessing": f"{self.preprocessing()}; at most {self.max_length} tokens ({shortened})",
+            "preprocessing": f"{self.preprocessing()}; at most {self.max_length} tokens ({in_words or 'none cut'})",
             "tokenizer": self.tokenizer,
             "vocabulary": len(prepared.tokenizer),
             "max_length": self.max_length,
@@ -251,7 +258,7 @@ class LabelledTextTask(Task):
             "validation_rows": len(prepared.validation.table),
             "train_tokens": int(prepared.train.examples.lengths.sum()),
             "validation_tokens": int(prepared.validation.examples.lengths.sum()),
-            "lost": lost,
+            "counted": counted,
             "further_rows": {name: len(encoded.table) for name, (encoded, _) in prepared.further.items()},
             **({"labels": names} if names is not None else {}),
         }

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from tables import write_sentences
-from torch.utils.data import DataLoader
+from tables import write_sentences, write_tagged
 from transformers import AutoModel
 
+from hf_distill.model_outputs import logits_of, predictions_of
 from hf_distill.strict_dataclass import from_mapping, to_mapping
 from hf_distill.tasks import TASKS, Task
 
@@ -25,6 +25,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "causal_lm": {"tokenizer": TOKENIZER, "max_length": 16},
     "glue": {"tokenizer": TOKENIZER, "subset": "mrpc"},
     "text_classification": {"tokenizer": TOKENIZER},
+    "token_classification": {"tokenizer": TOKENIZER},
+    "question_answering": {
+        "tokenizer": TOKENIZER,
+        "data": {"generated": {"rows": 6, "validation_rows": 5}},
+        "max_length": 48,
+        "doc_stride": 8,
+        "max_question_length": 16,
+    },
 }
 BERT = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 MODELS: dict[str, dict[str, Any]] = {
@@ -35,6 +43,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "image_classification": {"architecture": "resnet", "config": {"hidden_sizes": [4, 8], "depths": [1, 1]}},
     "glue": {"architecture": "bert", "config": BERT},
     "text_classification": {"architecture": "bert", "config": BERT},
+    "token_classification": {"architecture": "bert", "config": BERT},
+    "question_answering": {"architecture": "bert", "config": BERT},
 }
 
 
@@ -44,7 +54,7 @@ def write_data(name: str, folder: Path) -> Path | None:
         return write_sentences(folder, ["sentence1", "sentence2"], [0, 1, 1, 0, 1])
     if name == "text_classification":
         return write_sentences(folder, ["text"], ["no", "yes", "yes", "no", "yes"])
-    return None
+    return write_tagged(folder) if name == "token_classification" else None
 
 
 # Other tests register tasks of their own, which are not the package's.
@@ -68,23 +78,32 @@ def model_of(task: Task) -> dict[str, Any]:
 def test_a_task_is_not_what_its_class_says(task: Task, cache_dir: Path) -> None:
     data = task.prepare(seed=0, cache_dir=cache_dir)
     model = task.build_model(model_of(task), data).eval()
-    batch = next(iter(DataLoader(data.validation, batch_size=4, collate_fn=data.collator)))
+    # Whole, because metrics of answers need every window of a question.
+    batch = data.collator(data.validation.__getitems__(range(len(data.validation))))  # type: ignore[attr-defined, arg-type]
     with torch.no_grad():
-        logits = model(**batch).logits
+        output = model(**{name: values for name, values in batch.items() if name != "labels"})
+    found = predictions_of(task.head, logits_of(output, batch.get("attention_mask")))
+    predictions: Any = tuple(found.values()) if len(found) > 1 else found["logits"]
+    keys = ("start_positions", "end_positions") if task.head == "question_answering" else ("labels",)
+    labels = tuple(batch[key] for key in keys)
     if data.preprocess_logits_for_metrics is not None:
-        predictions = tuple(x.numpy() for x in data.preprocess_logits_for_metrics(logits, batch["labels"]))
-    else:
-        predictions = logits.numpy()
-    metrics = data.compute_metrics(_prediction(predictions, batch["labels"]))
+        predictions = data.preprocess_logits_for_metrics(predictions, labels[0])
+    metrics = data.compute_metrics(
+        _prediction(_arrays(predictions), _arrays(labels if len(labels) > 1 else labels[0]))
+    )
     assert task.metric in metrics
     assert all(type(value) is float for value in metrics.values())
     assert not any(name.startswith("eval_") for name in metrics)
 
 
-def _prediction(predictions: Any, labels: torch.Tensor) -> Any:
+def _arrays(values: Any) -> Any:
+    return tuple(value.numpy() for value in values) if isinstance(values, tuple) else values.numpy()
+
+
+def _prediction(predictions: Any, labels: Any) -> Any:
     from transformers import EvalPrediction
 
-    return EvalPrediction(predictions=predictions, label_ids=labels.numpy())
+    return EvalPrediction(predictions=predictions, label_ids=labels)
 
 
 def test_preparing_twice_gives_other_data(task: Task, cache_dir: Path) -> None:

@@ -23,5 +23,5 @@ def test_long_texts_are_cut_in_silence(tmp_path: Path) -> None:
     fields = {"name": "glue", "subset": "cola", "data": {"path": str(folder)}, "tokenizer": TOKENIZER}
     task = TASKS.build({**fields, "max_length": 40}, path="task")
     description = task.prepare(seed=0, cache_dir=folder / "cache").description
-    assert description["lost"] == {"train": {"cut": 1}, "validation": {"cut": 0}}
-    assert "at most 40 tokens (1 cut in train, 0 cut in validation)" in description["preprocessing"]
+    assert description["counted"] == {"train": {"cut": 1}, "validation": {"cut": 0}}
+    assert "at most 40 tokens (1 cut in train)" in description["preprocessing"]
