@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
@@ -79,8 +79,9 @@ class Distillation:
         self.found_layers: list[list[int]] | None = None
         self.layer_counts = (0, 0)
         self.reader = SignalReader(head=head, teacher=self.teacher, log=self.log, device=accelerator.device)
-        # Engines that split a head over ranks are not followed in tiles.
-        self.reader.whole_logits = accelerator.distributed_type in SHARDING
+        self.reader.sharded = accelerator.distributed_type in SHARDING
+        # Megatron splits each layer, so that no rank ever has the head's whole weight.
+        self.reader.whole_logits = accelerator.distributed_type == DistributedType.MEGATRON_LM
         self.view_reader = ViewReader(self.reader, self._views)
         self.loss = Loss(head=head, accelerator=accelerator, label_term=label_terms(self._context(1))[0])
         self.step_loss = StepLoss(self.reader, self.view_reader, self.loss)

@@ -82,6 +82,9 @@ class SignalReader:
         extractor: Projections and read-outs of an extraction.
         features: Layers that terms compare beside the logits; None where they compare logits only.
         whole_logits: Compute the student's logits of all positions, also where only some rows count.
+        sharded: An engine splits the student's head over ranks. It is whole inside of a forward, and again in the
+            backward where the gradient comes through the forward's output: rows of logits must not be taken out of it,
+            but a loss that is computed there, with its gradient, may.
         label_order: For each of the student's classes the number that the teacher gives it; None where they agree.
         window: Answers for the teacher where it is asked about several micro-batches at once.
     """
@@ -96,6 +99,7 @@ class SignalReader:
         self.extractor: Extractor | None = None
         self.features: Features | None = None
         self.whole_logits = False
+        self.sharded = False
         self.label_order: tuple[int, ...] | None = None
         self.window: TeacherWindow | None = None
         self._row_heads: WeakKeyDictionary[torch.nn.Module, RowHead] = WeakKeyDictionary()
@@ -246,7 +250,7 @@ class SignalReader:
             readings.append(self.student_reading(student, batch, wanted, view))
             return readings[-1]
 
-        head = self.row_head(student)
+        head = None if self.sharded else self.row_head(student)
         rows_RV = None
         if head is not None:
             rows_RV = head.read(call, lambda hidden, split: split.rows(rows.of(hidden)).logits())

@@ -10,7 +10,7 @@ from torch import nn
 from hf_distill.compiling import compile_body
 from hf_distill.teachers.base import freeze, unwrapped
 from hf_distill.teachers.offload import Offload
-from hf_distill.teachers.sharding import refuse_sharding
+from hf_distill.teachers.sharding import refuse_sharding, refuse_split_weights
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,10 @@ class Placement:
             self._compile(inner)
         if accelerator is None:
             return model
+        refuse_split_weights(inner)
         if not self.offload:
-            return accelerator.prepare_model(model, evaluation_mode=True)
+            # Said outright: under FSDP accelerate would leave the model where it is.
+            return accelerator.prepare_model(model, device_placement=True, evaluation_mode=True)
         refuse_sharding(accelerator, "its weights are lent to the device for each call")
         if accelerator.device.type == "cpu":
             logger.info("offload: training runs on the CPU, where the teacher's weights lie anyway")

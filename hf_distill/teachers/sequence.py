@@ -32,6 +32,7 @@ from hf_distill.teachers.quantization import build_quantization, replace_parts
 from hf_distill.teachers.read_ahead import ReadAhead
 from hf_distill.teachers.retry import Backoff, RevisionUnavailable
 from hf_distill.teachers.revisions import Revision, TeacherEntries, check_unchanged, resolve_revisions, selection_of
+from hf_distill.teachers.sharding import loading_whole
 from hf_distill.teachers.swap import copy_in_place, names_fit
 
 logger = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ class TeacherSequence(TeacherSource):
     @cached_property
     def forward_arguments(self) -> frozenset[str]:
         """The names that the teacher's forward accepts, known before any weights are read."""
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), loading_whole(self._accelerator), torch.device("meta"):
             skeleton = self._auto_class.from_config(self.config, trust_remote_code=self._remote_code)
         return frozenset(inspect.signature(skeleton.forward).parameters)
 
@@ -251,7 +252,7 @@ class TeacherSequence(TeacherSource):
         check_unchanged(revision)
         device = self._accelerator.device if self._accelerator is not None else None
         quantized = self._quantization.load_arguments(device) if self._quantization is not None else {}
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), loading_whole(self._accelerator):
             model, info = self._auto_class.from_pretrained(
                 folder,
                 dtype=self._dtype,

@@ -3,10 +3,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import torch
 from accelerate import Accelerator, DistributedType
 from source_cases import CASES
+from transformers.integrations.deepspeed import (
+    is_deepspeed_zero3_enabled,
+    set_hf_deepspeed_config,
+    unset_hf_deepspeed_config,
+)
 
-from hf_distill.teachers.sharding import refuse_sharding
+from hf_distill.teachers.sharding import loading_whole, refuse_sharding, refuse_split_weights
 
 
 @pytest.mark.parametrize("engine", [DistributedType.DEEPSPEED, DistributedType.FSDP])
@@ -27,3 +33,35 @@ def test_teachers_that_need_whole_models_refuse_it_before_anything_else(case, tm
     sharded = SimpleNamespace(distributed_type=DistributedType.FSDP)
     with pytest.raises(ValueError, match="needs whole models on every rank"):
         case.build(tmp_path).attach(head="classification", accelerator=sharded)
+
+
+def test_a_part_of_a_teacher_is_taken_for_a_teacher():
+    model = torch.nn.Linear(2, 2)
+    assert refuse_split_weights(model) is None
+    model.bias.ds_tensor = torch.zeros(1)  # How DeepSpeed marks a parameter of which a rank has a part.
+    with pytest.raises(ValueError, match=r"loaded while ZeRO-3 was on.*pass its folder or id"):
+        refuse_split_weights(model)
+
+
+class Zero3:
+    """As much of transformers' DeepSpeed configuration as `from_pretrained` asks for."""
+
+    def is_zero3(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_loading_leaves_zero3_off_or_teachers_split(stage):
+    config = Zero3()
+    plugin = SimpleNamespace(zero_stage=stage, hf_ds_config=config)
+    accelerator = SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin))
+    set_hf_deepspeed_config(config)
+    try:
+        with pytest.raises(KeyError), loading_whole(accelerator):
+            assert is_deepspeed_zero3_enabled() == (stage != 3)
+            raise KeyError
+        assert is_deepspeed_zero3_enabled()
+    finally:
+        unset_hf_deepspeed_config()
+    with loading_whole(None), loading_whole(Accelerator(cpu=True)):
+        assert not is_deepspeed_zero3_enabled()
