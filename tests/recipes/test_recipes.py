@@ -17,6 +17,8 @@ from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.recipe import Recipe, available_recipes
 from hf_distill.teacher_spec import TeacherTraining
 
+# Where recipes look for the real data sets, as seen from a checkout.
+SHARED = "../shared/data/"
 # Several micro-batches and workers make small steps slow.
 UNDIVIDED = {"gradient_accumulation_steps": 1, "dataloader_num_workers": 0}
 NAMES = [info.name for info in available_recipes()]
@@ -27,11 +29,27 @@ def on_the_hub(recipe: Recipe) -> list[str]:
     teacher = recipe.teacher
     models = [recipe.student.model, *(train.model for _, train in trained_before(recipe))]
     found = [model["pretrained"] for model in models if "pretrained" in model]
-    data = recipe.task.get("data")
-    sources = data if isinstance(data, list) else [data]
-    found += [source["hub"] for source in sources if isinstance(source, dict) and "hub" in source]
+    for _, task in tasks_of(recipe):
+        data = task.get("data")
+        sources = data if isinstance(data, list) else [data]
+        found += [source["hub"] for source in sources if isinstance(source, dict) and "hub" in source]
     source = teacher.source if teacher is not None else None
     return found + ([str(source)] if source is not None and not str(source).startswith("runs/") else [])
+
+
+def tasks_of(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The tasks of a recipe, each with its key path."""
+    yield "task", recipe.task
+    for place, block in enumerate(recipe.finetune):
+        yield f"finetune[{place}].task", block.task
+
+
+def shared_paths(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What a recipe reads of the real data sets beside the checkout: key path and place."""
+    for path, task in tasks_of(recipe):
+        data = task.get("data")
+        if isinstance(data, dict) and str(data.get("path", "")).startswith(SHARED):
+            yield f"{path}.data.path", str(data["path"]).removeprefix(SHARED)
 
 
 def trained_before(recipe: Recipe) -> Iterator[tuple[str, TeacherTraining]]:
@@ -70,6 +88,10 @@ def tiny(recipe: Recipe) -> list[str]:
         if train.training["max_steps"] > 40:
             changes |= dict(settings(f"{path}.training", train.training, 40))
             changes[f"{path}.stop_at"] = None
+    for place, block in enumerate(recipe.finetune):
+        path = f"finetune[{place}]"
+        changes |= dict(settings(f"{path}.training", block.training, 4))
+        changes |= {f"{path}.task.train_examples": 64, f"{path}.task.validation_examples": 32}
     if recipe.teacher is not None and recipe.teacher.route is not None:
         changes["teacher.route.examples"] = 50
     for label, curriculum in recipe.curricula().items():
@@ -82,14 +104,15 @@ def tiny(recipe: Recipe) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in changes.items()]
 
 
-def run_tiny(name: str) -> tuple[Recipe, Any]:
+def run_tiny(name: str, shared: Path) -> tuple[Recipe, Any]:
     """Run a recipe with tiny settings in the current folder, after the one whose student is its teacher."""
     recipe = Recipe.load(name)
     source = recipe.teacher.source if recipe.teacher is not None else None
     for other in NAMES if isinstance(source, str) else []:
         if source.startswith(f"{Recipe.load(other).output_dir}/") and not Path(source).exists():
-            run_tiny(other)
-    short = Recipe.load(name, overrides=tiny(recipe))
+            run_tiny(other, shared)
+    places = [f"{key}={json.dumps(str(shared / place))}" for key, place in shared_paths(recipe)]
+    short = Recipe.load(name, overrides=[*tiny(recipe), *places])
     return short, run_recipe(short)
 
 
@@ -116,6 +139,10 @@ def test_a_recipe_reads_and_its_parts_build(name, tmp_path):
         training_arguments(
             cell.training, output_dir=tmp_path, curriculum=cell.curriculum, seed=cell.seed, path="training"
         )
+    for place, block in enumerate(recipe.finetune):
+        training_arguments(
+            block.training, output_dir=tmp_path, curriculum={"name": "labels"}, seed=0, path=f"finetune[{place}]"
+        )
     for path, train in trained_before(recipe):
         training_arguments(
             train.training, output_dir=tmp_path, curriculum={"name": "labels"}, seed=train.seed, path=path
@@ -125,10 +152,16 @@ def test_a_recipe_reads_and_its_parts_build(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if not on_the_hub(Recipe.load(name))])
-def test_a_recipe_runs_from_end_to_end(name, tmp_path, monkeypatch):
+def test_a_recipe_runs_from_end_to_end(name, tmp_path, monkeypatch, request):
+    # Asked for where a recipe needs it only: without it, this test is skipped.
+    needs = any(shared_paths(Recipe.load(name)))
+    shared = request.getfixturevalue("shared_data") if needs else tmp_path
     monkeypatch.chdir(tmp_path)
-    recipe, record = run_tiny(name)
+    recipe, record = run_tiny(name, shared)
     assert len(record.runs) == len(recipe.curricula())
+    assert [block.name for block in record.downstream] == [block.name for block in recipe.finetune]
+    for block in record.downstream:
+        assert all(math.isfinite(run.final_metrics[block.task["metric"]]) for run in block.runs)
     assert record.finished is not None
     for run in record.runs:
         assert run.final_metrics
