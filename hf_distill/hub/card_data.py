@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,16 @@ def base_models(record: RunRecord, run: StudentRun) -> list[str]:
     made_of = [one for revision in teachers_of(record, run) for _, one in with_members(revision)]
     found += [revision.source for revision in made_of if on_hub(revision)]
     return list(dict.fromkeys(found))
+
+
+def adapter_text(student: Mapping[str, Any]) -> str:
+    """Return in words how a student was adapted, with a space in front; nothing where it was not."""
+    if not student.get("lora"):
+        return ""
+    quantised = " on a quantised base" if student.get("quantization") else ""
+    if student.get("export") == "adapter":
+        return f" as a LoRA adapter{quantised}, which is what lies here: its base is loaded beside"
+    return f" as a LoRA adapter{quantised}, merged into its base"
 
 
 def teachers_of(record: RunRecord, run: StudentRun) -> list[RevisionRecord]:

@@ -10,6 +10,7 @@ import yaml
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from hf_distill.hub.card_data import (
+    adapter_text,
     has_image_processor,
     has_tokenizer,
     hub_datasets,
@@ -88,21 +89,11 @@ def _summary(record: RunRecord, run: StudentRun) -> str:
     student = wording.model_name(record.student)
     revisions = taught_by(run)
     task = markdown_text(wording.words(str(record.task["name"])))
-    adapter = _adapter(record.student)
-    made = f"A student ({markdown_text(student)}) for {task}, trained with hf_distill{adapter}"
+    made = f"A student ({markdown_text(student)}) for {task}, trained with hf_distill{adapter_text(record.student)}"
     if not revisions:
         return f"{made} from labels alone, as the curriculum `{run.curriculum}`."
     what = markdown_text(taught_by_text(record.teacher, len(revisions)))
     return f"{made}: it learned from {what}, by the curriculum `{run.curriculum}`."
-
-
-def _adapter(student: Mapping[str, Any]) -> str:
-    if not student.get("lora"):
-        return ""
-    quantised = " on a quantised base" if student.get("quantization") else ""
-    if student.get("export") == "adapter":
-        return f" as a LoRA adapter{quantised}, which is what lies here: its base is loaded beside"
-    return f" as a LoRA adapter{quantised}, merged into its base"
 
 
 def _models(record: RunRecord, run: StudentRun) -> str:

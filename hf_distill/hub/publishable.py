@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from hf_distill.teachers.checkpoint_files import ADAPTER, whole_checkpoint_problem
@@ -58,6 +60,27 @@ def folder_problem(folder: Path) -> str | None:
     if (folder / ADAPTER).is_file() and not any((folder / name).is_file() for name in SAFETENSORS):
         return safetensors_problem(folder / ADAPTER) or json_problem(folder / ADAPTER_CONFIG)
     return whole_checkpoint_problem(folder)
+
+
+def refuse_a_base_of_this_machine(files: Mapping[str, Path]) -> None:
+    """Refuse to publish an adapter alone whose base nobody else could load.
+
+    Args:
+        files: Of the model, by name.
+
+    Raises:
+        ValueError: The base is a folder, or not named.
+    """
+    config = files.get(ADAPTER_CONFIG)
+    if config is None:
+        return
+    base = str(json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
+    if not base or Path(base).exists() or base.startswith(("/", ".", "~")):
+        raise ValueError(
+            f"{config.parent} holds an adapter alone, and its base {base!r} is no repository of the Hub, so that "
+            "nobody else could load it; export the student `merged`, or push the base and name its repository as "
+            f"base_model_name_or_path in {ADAPTER_CONFIG}"
+        )
 
 
 def is_model_file(path: str) -> bool:

@@ -13,7 +13,7 @@ from hf_distill.atomic import json_ready
 from hf_distill.hub.card import student_card
 from hf_distill.hub.card_data import base_models
 from hf_distill.hub.hub_writer import HubWriter, Written
-from hf_distill.hub.publishable import is_model_file, model_files
+from hf_distill.hub.publishable import is_model_file, model_files, refuse_a_base_of_this_machine
 from hf_distill.redaction import without_local_paths, without_secrets
 from hf_distill.report import wording
 from hf_distill.run_record import FILE_NAME, RunRecord, StudentRun
@@ -84,7 +84,9 @@ def push_student(
     record = RunRecord.load(run_dir)
     choice = choose_student(record, curriculum=curriculum, seed=seed)
     root = Path(run_dir) if Path(run_dir).is_dir() else Path(run_dir).parent
-    files: dict[str, Path | bytes] = {**model_files(root / choice.run.folder)}
+    weights = model_files(root / choice.run.folder)
+    refuse_a_base_of_this_machine(weights)
+    files: dict[str, Path | bytes] = {**weights}
     files[FILE_NAME] = public_record(record)
     curves = curves_of(record, root)
     if curves is not None:

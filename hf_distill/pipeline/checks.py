@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_distill.curricula import CURRICULA
-from hf_distill.pipeline.adapter import check_lora
+from hf_distill.pipeline.adapter import check_adapter
 from hf_distill.pipeline.cells import Cell, build_trainer
 from hf_distill.pipeline.downstream_checks import check_downstream, check_finetune_keys
 from hf_distill.pipeline.faculty import at
@@ -29,7 +29,7 @@ def check_keys(recipe: Recipe) -> None:
     Raises:
         ValueError: An unknown key, or a value of the wrong type or range.
     """
-    check_lora(recipe.student.lora)
+    check_adapter(recipe.student, on_cpu=bool(recipe.training.get("use_cpu")))
     check_finetune_keys(recipe)
     checked_training(recipe.training, path="training")
     for label, spec in recipe.curricula().items():

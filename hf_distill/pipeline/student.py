@@ -51,7 +51,7 @@ def student_trainer(
     set_seed(seed)
     model: Any = student_model(recipe, task, data, workspace)
     return ProgressiveDistillTrainer(
-        model=model if recipe.student.lora is None else with_adapter(model, recipe.student.lora),
+        model=model if recipe.student.lora is None else with_adapter(model, recipe.student),
         teacher=teacher if curriculum["name"] != "labels" else None,
         args=arguments,
         **data.for_trainer(),
@@ -77,7 +77,7 @@ def train_student(
     trainer.train(resume_from_checkpoint=resume)
     data = task.prepare(seed=trainer.args.seed, cache_dir=workspace.cache)
     metrics = final_metrics(trainer, data.further)
-    export(trainer)
+    export(trainer, recipe.student, base=lambda: student_model(recipe, task, data, workspace, quantized=False))
     run = student_run(
         trainer,
         curriculum=label,

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from hf_distill.pipeline.adapter import refuse_new_weights
 from hf_distill.pipeline.faculty import at
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
 from hf_distill.strict_dataclass import to_mapping
-from hf_distill.student_checks import FROM_TEACHER
+from hf_distill.student_checks import FROM_TEACHER, adapter_export
 from hf_distill.student_making.cut import StudentCut
 from hf_distill.student_making.evidence import Batch
 from hf_distill.student_making.making import MadeStudent, make_student
@@ -24,24 +26,38 @@ from hf_distill.student_making.saving import save_student, student_there
 from hf_distill.student_making.student_config import student_config
 from hf_distill.student_making.teacher_model import FoundTeacher, final_config, find_teacher
 from hf_distill.tasks import Task, TaskData
+from hf_distill.teachers.quantization import build_quantization
 
 PATH = f"student.model.{FROM_TEACHER}"
 
 
-def student_model(recipe: Recipe, task: Task, data: TaskData, workspace: Workspace) -> PreTrainedModel:
-    """Return a student as its training begins.
+def student_model(
+    recipe: Recipe, task: Task, data: TaskData, workspace: Workspace, *, quantized: bool = True
+) -> PreTrainedModel:
+    """Return a student as its training begins, without the adapter that it may get.
 
     A student that is to be cut out of its teacher is loaded from where it was made; before that, random weights of the
     same sizes stand in.
 
+    Args:
+        recipe: What is to be run.
+        task: Its task.
+        data: What the task prepared.
+        workspace: The recipe's folder.
+        quantized: False gives the full weights of a student whose base is quantised.
+
     Raises:
         ValueError: The model cannot be had, or does not fit the task.
     """
-    cut = recipe.student.cut
+    student, cut = recipe.student, recipe.student.cut
+    loading: dict[str, Any] = {"on_new": refuse_new_weights} if adapter_export(student) == "adapter" else {}
+    quantization = build_quantization(student.quantization if quantized else None, path="student.quantization")
+    if quantization is not None:
+        loading["loading"] = quantization.load_arguments(PartialState().device)
     if cut is None:
-        return task.build_model(recipe.student.model, data)
+        return task.build_model(student.model, data, **loading)
     if _is_made(workspace, cut):
-        return task.build_model({"pretrained": str(workspace.made_student)}, data)
+        return task.build_model({"pretrained": str(workspace.made_student)}, data, **loading)
     with at(PATH):
         config = student_config(_teacher_config(recipe, task, data), cut)
         model = task.auto_class().from_config(config, dtype=torch.float32)

@@ -151,13 +151,14 @@ class Task(ABC):
         """
         return {}
 
-    def build_model(self, spec: Mapping[str, Any], data: TaskData) -> PreTrainedModel:
+    def build_model(self, spec: Mapping[str, Any], data: TaskData, **loading: Any) -> PreTrainedModel:
         """Build a student or a teacher. New weights are drawn from torch's global generator: seed it first.
 
         Args:
             spec: `{"architecture": "bert", "config": {...}}`, where vocabulary, special ids and labels are filled in,
                 or `{"pretrained": id-or-folder, "revision": ...}`.
             data: What `prepare` returned.
+            **loading: `loading` and `on_new` of `model_building.build_model`.
 
         Raises:
             ValueError: Unknown architecture or config key, or a model that does not fit the task.
@@ -166,7 +167,8 @@ class Task(ABC):
         def defaults(config_class: type[PreTrainedConfig], given: Mapping[str, Any]) -> dict[str, Any]:
             return self.config_defaults(config_class, given, data)
 
-        model = build_model(spec, auto_class=self.auto_class(), defaults=defaults, labels=self.label_config(data))
+        labels = self.label_config(data)
+        model = build_model(spec, auto_class=self.auto_class(), defaults=defaults, labels=labels, **loading)
         self.check_model(model, data)
         return model
 

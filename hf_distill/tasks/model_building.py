@@ -36,6 +36,8 @@ def build_model(
     auto_class: AutoClass,
     defaults: Defaults,
     labels: Mapping[str, Any] | None = None,
+    loading: Mapping[str, Any] | None = None,
+    on_new: Callable[[list[str]], None] | None = None,
 ) -> PreTrainedModel:
     """Build the model that a `model:` block describes.
 
@@ -45,6 +47,8 @@ def build_model(
         defaults: From config class and given keys to values for keys that are not given.
         labels: Number and names of the answers, as a config has them, for pretrained weights that name none (a new
             head, or one whose classes are LABEL_0, LABEL_1, ...).
+        loading: What `from_pretrained` is given beside, for pretrained weights.
+        on_new: Called with the names of weights that pretrained ones lack, which were drawn anew.
 
     Raises:
         ValueError: Both or neither of the two forms, an unknown key or architecture, an architecture without this
@@ -58,7 +62,10 @@ def build_model(
         )
     if "pretrained" in spec:
         check_known_keys(spec, _PRETRAINED, path="model")
-        return _load_pretrained(spec, auto_class, labels or {})
+        model, new = _load_pretrained(spec, auto_class, labels or {}, loading or {})
+        if on_new is not None:
+            on_new(new)
+        return model
     check_known_keys(spec, _FROM_CONFIG, path="model")
     config = build_config(spec["architecture"], spec.get("config") or {}, defaults=defaults)
     try:
@@ -123,19 +130,24 @@ def _check_config_keys(config_class: type[PreTrainedConfig], keys: Mapping[str, 
             _check_config_keys(inner_class, keys[name], f"{path}.{name}")
 
 
-def _load_pretrained(spec: Mapping[str, Any], auto_class: AutoClass, labels: Mapping[str, Any]) -> PreTrainedModel:
+def _load_pretrained(
+    spec: Mapping[str, Any], auto_class: AutoClass, labels: Mapping[str, Any], loading: Mapping[str, Any]
+) -> tuple[PreTrainedModel, list[str]]:
     source, revision = spec["pretrained"], spec.get("revision")
     place = {"revision": revision or "main", "trust_remote_code": bool(spec.get("trust_remote_code", False))}
     try:
         if labels and not _names_no_classes(AutoConfig.from_pretrained(source, **place)):
             labels = {}
-        return auto_class.from_pretrained(
+        model, info = auto_class.from_pretrained(
             source,
             dtype=spec.get("dtype") or "float32",
             use_safetensors=True,
+            output_loading_info=True,
             **place,
             **labels,
+            **loading,
         )
+        return model, sorted(info["missing_keys"])
     except (OSError, ValueError, RuntimeError) as error:
         at = f" at revision {revision!r}" if revision else ""
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sample_records import labels_only_record, sample_record
 
-from hf_distill.hub.card_data import base_models, hub_datasets, is_hub_id, student_card_data
+from hf_distill.hub.card_data import adapter_text, base_models, hub_datasets, is_hub_id, student_card_data
 
 
 def data_of(record, index=-1, **options):
@@ -120,3 +120,10 @@ def test_a_pipeline_is_promised_without_what_it_reads_with():
     grey = image_record()
     grey.task["description"]["channels"] = 1
     assert "pipeline_tag" not in data_of(grey), "the pipeline shows RGB"
+
+
+def test_an_adapter_is_said_to_be_merged_unless_it_lies_alone():
+    assert adapter_text({}) == ""
+    assert adapter_text({"lora": {"r": 4}}) == " as a LoRA adapter, merged into its base"
+    alone = adapter_text({"lora": {"r": 4}, "export": "adapter", "quantization": {"load_in_4bit": True}})
+    assert alone == " as a LoRA adapter on a quantised base, which is what lies here: its base is loaded beside"

@@ -156,3 +156,6 @@ def test_a_student_that_was_an_adapter_is_said_to_be_merged():
     assert "adapter" not in text_of(record)["summary"]
     record.student["lora"] = {"r": 4}
     assert "trained with hf_distill as a LoRA adapter, merged into its base" in text_of(record)["summary"]
+    record.student.update(export="adapter", quantization={"load_in_4bit": True})
+    text = text_of(record)["summary"]
+    assert "as a LoRA adapter on a quantised base, which is what lies here: its base is loaded beside" in text

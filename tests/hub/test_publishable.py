@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from teacher_folders import cut, save_pickled_teacher, save_teacher, save_trainer_checkpoint
 
-from hf_distill.hub.publishable import is_model_file, model_files
+from hf_distill.hub.publishable import is_model_file, model_files, refuse_a_base_of_this_machine
 
 PRIVATE = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "trainer_state.json", ".env", "x.py")
 
@@ -65,3 +65,15 @@ def test_half_written_and_pickled_models_are_refused(tmp_path: Path) -> None:
 )
 def test_another_model_replaces_model_files_at_the_top_only(path: str, expected: bool) -> None:
     assert is_model_file(path) is expected
+
+
+def test_an_adapter_is_pushed_only_with_a_base_that_others_can_load(tmp_path: Path) -> None:
+    config = tmp_path / "adapter_config.json"
+    files = {"adapter_model.safetensors": tmp_path / "adapter_model.safetensors", config.name: config}
+    for base in (None, str(tmp_path), "./base", "~/base"):
+        config.write_text(json.dumps({"base_model_name_or_path": base}))
+        with pytest.raises(ValueError, match=r"holds an adapter alone.*export the student `merged`"):
+            refuse_a_base_of_this_machine(files)
+    config.write_text(json.dumps({"base_model_name_or_path": "org/base"}))
+    refuse_a_base_of_this_machine(files)
+    assert refuse_a_base_of_this_machine({"model.safetensors": tmp_path}) is None

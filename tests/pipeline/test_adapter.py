@@ -1,22 +1,32 @@
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
+from builders import tiny_model
 from peft import PeftModel
 from safetensors.torch import load_file
 from source_cases import PEFT_WARNS
 from teaching_recipes import SHORT, teaching_recipe, trained
-from transformers import AutoModelForSequenceClassification
+from tiny_recipes import text_recipe, write_text
+from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BitsAndBytesConfig
 
-from hf_distill.pipeline.adapter import ADAPTER_FOLDER, check_lora, sizes_of, with_adapter
+from hf_distill.pipeline.adapter import (
+    ADAPTER_FOLDER,
+    adapter_record,
+    check_adapter,
+    refuse_new_weights,
+    sizes_of,
+    with_adapter,
+)
 from hf_distill.pipeline.cells import build_trainer, cells_of, task_of
 from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.pipeline.run import run_recipe
 from hf_distill.pipeline.student import train_student
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe import Recipe, StudentSpec
 from hf_distill.run_record import RunRecord
 from hf_distill.tasks import ParityMlpConfig
 from hf_distill.teachers import AdapterOffTeacher
@@ -94,11 +104,15 @@ def test_a_student_cut_short_becomes_the_same_student(finished, tmp_path):
 
 def test_only_the_adapter_and_what_is_to_be_saved_is_trained():
     model = AutoModelForSequenceClassification.from_config(model_config())
-    adapted = with_adapter(model, LORA)
+    adapted = with_adapter(model, student_of(LORA))
     trained_names = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
     assert all("lora_" in name or "modules_to_save" in name for name in trained_names)
     sizes = sizes_of(adapted)
     assert sizes == {"parameters": 16 * 13 + 2, "trained_parameters": 2 * (10 + 16) + 16 * 2 + 2}
+
+
+def student_of(lora: dict | None, **keys) -> StudentSpec:
+    return StudentSpec(model={"pretrained": "base"}, lora=lora, **keys)
 
 
 def model_config() -> ParityMlpConfig:
@@ -115,13 +129,14 @@ def model_config() -> ParityMlpConfig:
 )
 def test_keys_that_are_not_lora_configs_are_refused(lora, message):
     with pytest.raises(ValueError, match=message):
-        check_lora(lora)
+        check_adapter(student_of(lora))
 
 
 def test_modules_that_are_not_there_are_refused_with_the_key():
+    model = AutoModelForSequenceClassification.from_config(model_config())
     with pytest.raises(ValueError, match=r"^student\.lora: .*attention.*not found"):
-        with_adapter(AutoModelForSequenceClassification.from_config(model_config()), {"target_modules": ["attention"]})
-    assert check_lora(None) is None
+        with_adapter(model, student_of({"target_modules": ["attention"]}))
+    assert check_adapter(student_of(None)) is None
 
 
 def test_the_adapter_alone_is_kept_in_checkpoints(finished, tmp_path):
@@ -132,3 +147,112 @@ def test_the_adapter_alone_is_kept_in_checkpoints(finished, tmp_path):
     stored = load_file(tmp_path / run.folder / "checkpoint-24" / "adapter_model.safetensors")
     assert stored
     assert all("lora_" in name for name in stored)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, finished) -> tuple[Recipe, RunRecord]:
+    """The same students, of which only the adapter is left."""
+    base = Path(finished[0].student.model["pretrained"])
+    student = {"model": {"pretrained": str(base)}, "lora": WHOLE, "export": "adapter"}
+    recipe = recipe_of(tmp_path_factory.mktemp("alone"), base, student=student, seeds=[0])
+    return recipe, run_recipe(recipe)
+
+
+def test_an_adapter_alone_says_what_the_merged_student_says(finished, alone):
+    folders = [Path(recipe.output_dir) / record.runs[0].folder for recipe, record in (finished, alone)]
+    assert (folders[1] / "adapter_model.safetensors").is_file()
+    assert not (folders[1] / "model.safetensors").exists()
+    merged, plain = (AutoModelForSequenceClassification.from_pretrained(folder).eval() for folder in folders)
+    base = AutoModelForSequenceClassification.from_pretrained(alone[0].student.model["pretrained"])
+    peft = PeftModel.from_pretrained(base, folders[1]).eval()
+    inputs = torch.randn(5, 10)
+    with torch.no_grad():
+        wanted = merged(inputs=inputs).logits
+        torch.testing.assert_close(plain(inputs=inputs).logits, wanted, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(peft(inputs=inputs).logits, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_analyses_find_a_student_of_which_only_the_adapter_is_left(alone):
+    recipe, record = alone
+    run = FinishedRun(recipe)
+    (batch,) = run.batches("validation")
+    (model,) = run.students()
+    logits, labels = run.rows(model.model, batch)
+    found = (logits.argmax(-1) == labels).float().mean().item()
+    assert found == pytest.approx(record.runs[0].final_metrics["accuracy"])
+    assert record.student["export"] == "adapter"
+
+
+def test_an_adapter_alone_needs_a_base_that_others_have_too(tmp_path):
+    model = AutoModelForSequenceClassification.from_config(model_config())
+    body = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("output")}
+    model.save_pretrained(tmp_path / "base", state_dict=body)
+    student = {"model": {"pretrained": str(tmp_path / "base")}, "lora": WHOLE, "export": "adapter"}
+    recipe = recipe_of(tmp_path / "run", tmp_path / "base", student=student)
+    with pytest.raises(ValueError, match=r"student\.export: the base lacks output\.(bias|weight).*export it `merged`"):
+        build_trainer(cells_of(recipe)[0], recipe, task_of(recipe), AdapterOffTeacher(), Workspace(tmp_path / "run"))
+    assert refuse_new_weights([]) is None
+
+
+def test_the_record_says_how_the_adapter_is_kept():
+    assert adapter_record(student_of(None)) == {}
+    assert adapter_record(student_of(LORA)) == {"lora": LORA, "export": "merged"}
+    four = {"load_in_4bit": True}
+    kept = adapter_record(student_of(LORA, quantization=four))
+    assert kept == {"lora": LORA, "export": "adapter", "quantization": four}
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
+def test_quantisation_without_bitsandbytes_is_refused_before_any_training():
+    with pytest.raises(ValueError, match=r"^student\.quantization: .*cannot be used here: .*bitsandbytes"):
+        check_adapter(student_of(LORA, quantization={"load_in_4bit": True}))
+
+
+def test_keys_that_are_not_of_the_quantisation_are_refused():
+    with pytest.raises(ValueError, match=r"^student\.quantization\.bnb_4bit_quant_typ: .*has no such field"):
+        check_adapter(student_of(LORA, quantization={"load_in_4bit": True, "bnb_4bit_quant_typ": "nf4"}))
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_a_quantised_base_without_a_gpu_is_refused_before_any_training():
+    with pytest.raises(ValueError, match=r"^student\.quantization: bitsandbytes cannot train and evaluate in turn"):
+        check_adapter(student_of(LORA, quantization={"load_in_8bit": True}), on_cpu=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+@pytest.mark.parametrize("export", ["adapter", "merged"])
+def test_an_adapter_on_a_quantised_base_learns_and_is_loaded_again(tmp_path, export):
+    quantization = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    tiny_model("masked_lm", hidden_size=64, intermediate_size=128, vocab_size=320).save_pretrained(tmp_path / "base")
+    lora = {"r": 4, "target_modules": ["query", "value"]}
+    student = {"model": {"pretrained": str(tmp_path / "base")}, "lora": lora, "export": export}
+    recipe = text_recipe(
+        tmp_path / "run",
+        write_text(tmp_path / "text", documents=20),
+        "masked_lm",
+        teacher={"self_teacher": {"name": "adapter_off"}},
+        student={**student, "quantization": quantization},
+        compare={"one_shot": {"name": "one_shot", "label_mix": 0.5}},
+        training={**SHORT, "use_cpu": False},
+    )
+    record = run_recipe(recipe)
+    folder = tmp_path / "run" / record.runs[0].folder
+    assert record.student["trained_parameters"] == 2 * 2 * 2 * 64 * 4
+    adapter = folder if export == "adapter" else folder / ADAPTER_FOLDER
+    learned = load_file(adapter / "adapter_model.safetensors")
+    assert all(tensor.abs().max() > 0 for name, tensor in learned.items() if "lora_B" in name)
+    ids = torch.arange(5, 15, device="cuda")[None]
+    four = BitsAndBytesConfig(**quantization)
+    bases = [
+        AutoModelForMaskedLM.from_pretrained(tmp_path / "base", device_map="cuda", **more)
+        for more in ({}, {"quantization_config": four})
+    ]
+    plain = AutoModelForMaskedLM.from_pretrained(folder).to("cuda").eval()
+    full, quantised = (PeftModel.from_pretrained(base, adapter).eval() for base in bases)
+    with torch.no_grad():
+        wanted = plain(ids).logits
+        torch.testing.assert_close(full(input_ids=ids).logits, wanted, rtol=1e-4, atol=1e-5)
+        # Four bits round the base; the adapter is the same.
+        apart = (quantised(input_ids=ids).logits - wanted).abs().max()
+    assert 0 < apart < 0.5 * wanted.abs().max()
