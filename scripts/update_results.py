@@ -1,6 +1,7 @@
 """Write the results of finished runs into the Markdown pages that show them, so that no figure is typed by hand.
 
-A page marks the place with `<!-- results: NAME -->` and `<!-- end -->`, NAME being the recipe's name.
+A page marks the place with `<!-- results: NAME -->` and `<!-- end -->`, NAME being the recipe's name, or NAME/BLOCK
+for a block of its `finetune:`; `<!-- evaluation: NAME -->` takes the table of `hf-distill evaluate`.
 
     python scripts/update_results.py recipes/README.md README.md --runs runs/parity-quickstart runs/parity-extraction
 """
@@ -13,6 +14,8 @@ import re
 from pathlib import Path
 
 from hf_distill.atomic import atomic_write_text
+from hf_distill.evaluation.record import Evaluation
+from hf_distill.report.evaluation_rows import evaluated_markdown, evaluated_table
 from hf_distill.report.tables import summary_markdown, summary_table
 from hf_distill.run_record import RunRecord
 
@@ -34,19 +37,30 @@ def block(record: RunRecord) -> str:
     return f"{summary_markdown(summary_table(record)).strip()}\n\n{teacher}{chosen}{how}"
 
 
+def blocks_of(run: Path) -> dict[str, str]:
+    """Return what a run's folder has for pages, by mark."""
+    record, evaluation = RunRecord.load(run), Evaluation.load(run)
+    found = {f"results: {record.name}": block(record)} if record.runs else {}
+    for one in record.downstream:
+        found[f"results: {record.name}/{one.name}"] = block(record.finetuned(one.name))
+    if evaluation is not None:
+        found[f"evaluation: {record.name}"] = evaluated_markdown(evaluated_table(evaluation)).strip()
+    return found
+
+
 def main() -> None:
     """Replace the marked blocks of the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pages", nargs="+", type=Path)
     parser.add_argument("--runs", nargs="+", type=Path, required=True, help="output folders of finished runs")
     options = parser.parse_args()
-    records = {record.name: record for record in map(RunRecord.load, options.runs)}
+    blocks = {mark: text for run in options.runs for mark, text in blocks_of(run).items()}
     for page in options.pages:
         text = page.read_text(encoding="utf-8")
-        for name, record in records.items():
-            marked = re.compile(rf"(<!-- results: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-            text, count = marked.subn(lambda match, record=record: f"{match[1]}\n{block(record)}\n\n{match[2]}", text)
-            print(f"{page}: {name}: {count} place(s)")
+        for mark, found in blocks.items():
+            marked = re.compile(rf"(<!-- {re.escape(mark)} -->\n).*?(<!-- end -->)", re.DOTALL)
+            text, count = marked.subn(lambda match, found=found: f"{match[1]}\n{found}\n\n{match[2]}", text)
+            print(f"{page}: {mark}: {count} place(s)")
         atomic_write_text(page, text)
 
 

@@ -16,8 +16,9 @@ from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.pipeline.teacher import open_model
 from hf_distill.teacher_spec import ModelSpec, TeacherSpec
 from hf_distill.teachers import TeacherSequence, TeacherSource
+from hf_distill.teachers.checkpoint_files import ADAPTER
 from hf_distill.teachers.revisions import folder_of
-from hf_distill.teachers.weight_files import content_hash, weight_files
+from hf_distill.teachers.weight_files import content_hash, file_sha256, weight_files, weights_format
 from hf_distill.teaching import assistant_name, member_name
 
 
@@ -47,8 +48,8 @@ class Candidate:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the weights on disk."""
-        return sum(file.stat().st_size for file in weight_files(self.folder))
+        """Bytes of the weights on disk; of an adapter alone, which is what would be handed on, its own."""
+        return sum(file.stat().st_size for file in _files(self.folder))
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,17 @@ def _student(run: FinishedRun, name: str, folder: Path, label: str, seed: int) -
         return run.task.auto_class().from_pretrained(folder).eval()
 
     key = f"students/{label}/seed-{seed}"
-    return Candidate(key, name, "student", content_hash(folder), folder, load, label, seed)
+    return Candidate(key, name, "student", _pin(folder), folder, load, label, seed)
+
+
+def _files(folder: Path) -> list[Path]:
+    return weight_files(folder) if weights_format(folder) is not None else [folder / ADAPTER]
+
+
+def _pin(folder: Path) -> str:
+    if weights_format(folder) is not None:
+        return content_hash(folder)
+    return f"sha256:{file_sha256(folder / ADAPTER)}"
 
 
 def _baseline(run: FinishedRun, source: str) -> Candidate:

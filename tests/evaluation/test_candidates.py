@@ -8,6 +8,8 @@ import pytest
 import torch
 from analysed_run import parity_run, text_run
 from builders import flat_weights, tiny_model
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForMaskedLM
 
 from hf_distill.evaluation.candidates import candidates_of, teachers_of
 from hf_distill.tasks import ParityMlpForSequenceClassification
@@ -77,3 +79,21 @@ def test_a_run_without_a_teacher_compares_with_nobody(tmp_path):
     teachers = teachers_of(run)
     assert (teachers.models, teachers.reference) == ({}, None)
     assert {one.role for one in candidates_of(run, teachers, [])} == {"student"}
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")
+def test_a_student_that_is_an_adapter_alone_is_measured_with_its_base(tmp_path):
+    run = text_run(tmp_path / "run", "masked_lm", steps=(10,), students=("labels",), seeds=(0,))
+    place = run.workspace.student("labels", 0)
+    base = shutil.copytree(place, tmp_path / "base")
+    adapted = get_peft_model(
+        AutoModelForMaskedLM.from_pretrained(base), LoraConfig(r=2, target_modules=["query"], init_lora_weights=False)
+    )
+    (place / "model.safetensors").unlink()
+    (place / "config.json").unlink()
+    adapted.save_pretrained(place)
+    _, student = candidates_of(run, teachers_of(run), [])
+    assert student.weight_bytes == (place / "adapter_model.safetensors").stat().st_size
+    assert student.commit.startswith("sha256:")
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.allclose(student.load()(input_ids=ids).logits, adapted.eval()(input_ids=ids).logits, atol=1e-5)
