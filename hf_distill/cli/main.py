@@ -9,7 +9,7 @@ import sys
 import typer
 
 from hf_distill import __version__
-from hf_distill.cli import analyze, cache, evaluate, plan, push, recipes, report, run, teachers
+from hf_distill.cli import analyze, cache, evaluate, plan, push, recipes, report, run, student, teachers
 
 VERBOSE = ("--verbose", "-v")
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("push")(push.push)
 app.add_typer(teachers.app, name="teachers")
+app.add_typer(student.app, name="student")
 app.add_typer(cache.app, name="cache")
 app.add_typer(analyze.app, name="analyze")
 

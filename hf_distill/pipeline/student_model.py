@@ -8,23 +8,20 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_distill.pipeline.adapter import refuse_new_weights
 from hf_distill.pipeline.faculty import at
+from hf_distill.pipeline.making import batches_to_look_at, cut_out, data_text
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe import Recipe
 from hf_distill.strict_dataclass import to_mapping
 from hf_distill.student_checks import FROM_TEACHER, adapter_export
 from hf_distill.student_making.cut import StudentCut
-from hf_distill.student_making.evidence import Batch
-from hf_distill.student_making.making import MadeStudent, make_student
 from hf_distill.student_making.origin import ORIGIN_FILE, StudentOrigin
 from hf_distill.student_making.saving import save_student, student_there
 from hf_distill.student_making.student_config import student_config
-from hf_distill.student_making.teacher_model import FoundTeacher, final_config, find_teacher
+from hf_distill.student_making.teacher_model import final_config, find_teacher
 from hf_distill.tasks import Task, TaskData
 from hf_distill.teachers.quantization import build_quantization
 
@@ -91,64 +88,10 @@ def make_student_of_teacher(
             return there
         if workspace.made_student.exists():
             _make_room(workspace)
-        batches = None if data is None else _batches(recipe, cut, data)
+        batches = None if data is None else batches_to_look_at(recipe, cut, data)
         made = cut_out(found, task, cut, batches=batches, looked_at=looked_at, on_batch=on_batch)
         save_student(made, workspace.made_student, beside=found.folder)
     return made.origin
-
-
-def cut_out(
-    found: FoundTeacher,
-    task: Task | None,
-    cut: StudentCut,
-    *,
-    batches: DataLoader[Any] | None = None,
-    looked_at: str | None = None,
-    on_batch: Callable[[], None] | None = None,
-) -> MadeStudent:
-    """Cut a student out of a teacher on disk.
-
-    Args:
-        found: The teacher.
-        task: Its `auto_class` loads the teacher; None loads it as it was saved.
-        cut: What stays.
-        batches: Data to choose by.
-        looked_at: That data, for the origin.
-        on_batch: Called whenever a batch has gone through the teacher.
-
-    Raises:
-        ValueError: The teacher cannot be loaded or cut.
-    """
-    teacher = found.load(task.auto_class() if task is not None else None)
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    seen: list[Batch] = []
-    if batches is not None:
-        teacher.to(device or "cpu")
-        seen = [_on(device, batch) for batch in batches]
-    made = make_student(teacher, cut, batches=seen, on_batch=on_batch)
-    made.model.to("cpu")
-    return MadeStudent(made.model, found.named_in(made.origin, data=looked_at))
-
-
-def data_text(cut: StudentCut, data: TaskData) -> str:
-    """Return in words which data layers or units are chosen by."""
-    return f"{min(cut.examples, len(data.train))} training examples of {data.fingerprint}"  # type: ignore[arg-type]
-
-
-def training_batches(data: TaskData, *, examples: int, batch_size: int) -> DataLoader[Any]:
-    """Return the first training examples of a task in batches."""
-    chosen: Any = Subset(data.train, range(min(examples, len(data.train))))  # type: ignore[arg-type]
-    return DataLoader(chosen, batch_size=batch_size, collate_fn=data.collator)
-
-
-def _batches(recipe: Recipe, cut: StudentCut, data: TaskData) -> DataLoader[Any]:
-    size = int(recipe.training.get("per_device_train_batch_size", 8))
-    return training_batches(data, examples=cut.examples, batch_size=size)
-
-
-def _on(device: torch.device | None, batch: Batch) -> dict[str, Any]:
-    placed = device or torch.device("cpu")
-    return {key: value.to(placed) if isinstance(value, Tensor) else value for key, value in batch.items()}
 
 
 def _is_made(workspace: Workspace, cut: StudentCut) -> bool:
