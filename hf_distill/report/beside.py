@@ -65,13 +65,22 @@ def draw_beside(found: Beside, folder: Path) -> dict[str, Path]:
     return pictures
 
 
-def evaluation_section(table: EvaluatedTable | None) -> Section | None:
-    """Return the table of an evaluation for the page."""
+def evaluation_sections(table: EvaluatedTable | None) -> list[Section]:
+    """Return the table of an evaluation for the page, in two of readable width: quality and fidelity, then cost."""
     if table is None:
-        return None
+        return []
     colours = [None if row.place is None else series_colour(row.place) for row in table.rows]
-    rows = list(zip(colours, evaluated_cells(table), strict=True))
-    return Section(evaluated_headers(table), rows, evaluated_note(table))
+    heads, lines = evaluated_headers(table), evaluated_cells(table)
+    cut = heads.index("parameters")
+    parts = (slice(1, cut), slice(cut, None))
+    return [
+        Section(
+            [heads[0], *heads[part]],
+            [(colour, [line[0], *line[part]]) for colour, line in zip(colours, lines, strict=True)],
+            evaluated_note(table),
+        )
+        for part in parts
+    ]
 
 
 def contributions_section(info: ContributionsInfo | None) -> Section | None:

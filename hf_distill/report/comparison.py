@@ -107,6 +107,7 @@ def reasons_apart(blocks: Sequence[Block], runs: Sequence[ComparedRun]) -> list[
         differing = [
             f"{key.removeprefix('data.')} ({_short(one)} against {_short(two)})"
             for key, one, two in _differences(first, other)
+            if key != "greater_is_better"
         ]
         texts.append(
             f"{', '.join(block.runs)} {'stands' if len(block.runs) == 1 else 'stand'} apart from "

@@ -26,7 +26,8 @@ def draw_downstream(record: RunRecord, folder: Path) -> dict[str, Path]:
     """Draw the curves of each downstream task, and return the PNG files by the task's name."""
     pictures: dict[str, Path] = {}
     for block in record.downstream:
-        curves = learning_curves_info(record.finetuned(block.name))
+        # The fine-tuned teacher is a curve of its own there.
+        curves = learning_curves_info(record.finetuned(block.name))._replace(teacher=None)
         if any(curve.steps for curve in curves.curves):
             pictures[block.name] = plot_learning_curves(curves, folder / f"finetuned_{block.name}.png")
     return pictures

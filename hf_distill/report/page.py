@@ -11,7 +11,7 @@ from hf_distill.analysis.drawing import series_colour
 from hf_distill.atomic import atomic_write_text
 from hf_distill.redaction import without_secrets
 from hf_distill.report import wording
-from hf_distill.report.beside import Beside, beside, contributions_section, draw_beside, evaluation_section
+from hf_distill.report.beside import Beside, beside, contributions_section, draw_beside, evaluation_sections
 from hf_distill.report.costs import costs_info, plot_costs
 from hf_distill.report.curves import learning_curves_info, plot_learning_curves
 from hf_distill.report.downstream import (
@@ -113,7 +113,7 @@ def render(
         taught_by=str(record.teacher.get("source") or ""),
         recipe=yaml.safe_dump(record.recipe, sort_keys=False, allow_unicode=True),
         command=wording.command_line(record.command),
-        evaluation=evaluation_section(found.evaluation) if found is not None else None,
+        evaluation=evaluation_sections(found.evaluation) if found is not None else [],
         contributions=contributions_section(found.contributions) if found is not None else None,
         downstream=downstream,
     )

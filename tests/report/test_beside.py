@@ -12,7 +12,7 @@ from hf_distill.report.beside import (
     beside,
     contributions_section,
     draw_beside,
-    evaluation_section,
+    evaluation_sections,
     write_evaluation_tables,
 )
 from hf_distill.report.page import write_report
@@ -27,7 +27,7 @@ def test_nothing_beside_is_nothing_shown(tmp_path):
     found = beside(tmp_path)
     assert found == (None, None)
     assert draw_beside(found, tmp_path) == {}
-    assert evaluation_section(None) is None
+    assert evaluation_sections(None) == []
     assert contributions_section(None) is None
 
 
@@ -55,9 +55,9 @@ def test_an_evaluation_without_any_metric_has_a_table_and_no_picture(tmp_path):
     sample_evaluation(models=[result("x", metrics={})]).save(tmp_path)
     found = beside(tmp_path)
     assert draw_beside(found, tmp_path) == {}
-    section = evaluation_section(found.evaluation)
-    assert section is not None
-    assert section.rows[0][1][0] == "x"
+    quality, cost = evaluation_sections(found.evaluation)
+    assert quality.rows[0][1][0] == cost.rows[0][1][0] == "x"
+    assert cost.heads[1] == "parameters"
 
 
 def test_tables_are_written_beside_the_run(tmp_path):
@@ -70,7 +70,7 @@ def test_tables_are_written_beside_the_run(tmp_path):
 def test_colours_of_the_table_are_those_of_the_run(folder):
     sample_evaluation().save(folder)
     found = beside(folder)
-    colours = [colour for colour, _ in evaluation_section(found.evaluation).rows]
+    colours = [colour for colour, _ in evaluation_sections(found.evaluation)[0].rows]
     assert colours[0] is None
     assert len({colour for colour in colours if colour}) == 3
     shutil.rmtree(folder / "analysis")

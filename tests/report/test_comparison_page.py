@@ -27,7 +27,7 @@ def test_the_page_has_a_table_and_a_picture_a_block_and_the_reason(folders, tmp_
     html = page.read_text(encoding="utf-8")
     assert page.name == "comparison.html"
     assert "<h1>Mine</h1>" in html
-    assert html.count("<table>") == 2
+    assert html.count("<table ") == 2
     assert html.count("data:image/png;base64,") == 2
     assert "third stands apart from first, second" in html
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
