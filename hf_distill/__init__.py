@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "ProgressiveDistillConfig": "hf_distill.config",
     "ProgressiveDistillTrainer": "hf_distill.trainer",
+    "ProgressiveDistillSeq2SeqConfig": "hf_distill.seq2seq_trainer",
+    "ProgressiveDistillSeq2SeqTrainer": "hf_distill.seq2seq_trainer",
     "TeacherSequence": "hf_distill.teachers",
     "LiveTeacher": "hf_distill.teachers",
     "Recipe": "hf_distill.recipe",
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from hf_distill.pipeline.run import run_recipe as run_recipe
     from hf_distill.recipe import Recipe as Recipe
     from hf_distill.run_record import RunRecord as RunRecord
+    from hf_distill.seq2seq_trainer import ProgressiveDistillSeq2SeqConfig as ProgressiveDistillSeq2SeqConfig
+    from hf_distill.seq2seq_trainer import ProgressiveDistillSeq2SeqTrainer as ProgressiveDistillSeq2SeqTrainer
     from hf_distill.teachers import LiveTeacher as LiveTeacher
     from hf_distill.teachers import TeacherSequence as TeacherSequence
     from hf_distill.trainer import ProgressiveDistillTrainer as ProgressiveDistillTrainer

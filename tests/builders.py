@@ -129,7 +129,9 @@ def answer_of(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.T
     return logits_of(output, batch["attention_mask"])
 
 
-def distill_config(folder: Path, **overrides: Any) -> ProgressiveDistillConfig:
+def distill_config(
+    folder: Path, *, config_class: type[ProgressiveDistillConfig] = ProgressiveDistillConfig, **overrides: Any
+) -> ProgressiveDistillConfig:
     values: dict[str, Any] = {
         "use_cpu": True,
         "report_to": "none",
@@ -143,7 +145,7 @@ def distill_config(folder: Path, **overrides: Any) -> ProgressiveDistillConfig:
         "optim": "sgd",
         "max_grad_norm": 0.0,
     }
-    return ProgressiveDistillConfig(output_dir=str(folder), **{**values, **overrides})
+    return config_class(output_dir=str(folder), **{**values, **overrides})
 
 
 def distill_trainer(folder: Path, head: str = "classification", **overrides: Any) -> ProgressiveDistillTrainer:

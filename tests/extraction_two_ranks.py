@@ -12,7 +12,7 @@ from launching import Found, assert_wrapped, save_found
 
 from hf_distill import ProgressiveDistillTrainer
 
-HEADS = ("masked_lm", "causal_lm")
+HEADS = ("masked_lm", "causal_lm", "seq2seq_lm")
 
 
 def trainer_of(folder: Path, head: str, **overrides) -> ProgressiveDistillTrainer:

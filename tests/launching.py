@@ -23,7 +23,7 @@ ROOT = TESTS.parent
 PYTHONPATH = os.pathsep.join([str(ROOT), str(TESTS)])
 RANKS = 2
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(RANKS))
-KILLED = ("killed_run", "killed_pipeline")
+KILLED = ("killed_run", "killed_pipeline", "killed_seq2seq")
 """Modules whose functions `run_until_killed` runs; they are imported once for all."""
 
 Found = dict[str, torch.Tensor]

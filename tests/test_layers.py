@@ -10,6 +10,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedTy
 from builders import VOCABULARY, examples, tiny_model
 from image_models import MAKERS, image_batch, image_model, resnet_config
 from peft import LoraConfig, get_peft_model
+from seq2seq_models import tiny_seq2seq
 from torch import nn
 from transformers import (
     AlbertConfig,
@@ -359,3 +360,44 @@ def test_ddp_that_waits_for_every_gradient_is_refused_before_it_hangs():
         check_early_exit(Engine(DistributedType.MULTI_CPU, 2, False))
     assert check_early_exit(Engine(DistributedType.MULTI_CPU, 2, True)) is None
     assert check_early_exit(Engine(DistributedType.NO, 1, False)) is None
+
+
+# ---- an encoder and a decoder ----
+
+
+def read_by_decoder() -> dict[str, torch.Tensor]:
+    return {**batch(), "decoder_input_ids": batch()["input_ids"][:, :5]}
+
+
+@pytest.mark.parametrize("in_decoder", [LAYERS, 4, 1], ids=["as many", "more", "fewer"])
+@pytest.mark.parametrize("name", ["t5", "marian", "bart"])
+def test_the_layers_of_the_decoder_are_taken_for_the_encoders(name, in_decoder):
+    key = "num_decoder_layers" if name == "t5" else "decoder_layers"
+    model = tiny_seq2seq(name, layers=LAYERS, **{key: in_decoder}).eval()
+    assert layers_of(model) is (model.encoder.block if name == "t5" else model.model.encoder.layers)
+    assert layer_count(model.config) == LAYERS
+    assert hidden_width(model.config) == 16
+    with torch.no_grad(), layer_tap(model, range(1, LAYERS + 1), stop=False) as states:
+        expected = model(**read_by_decoder(), output_hidden_states=True).encoder_hidden_states
+    for layer in range(1, LAYERS):
+        assert torch.equal(states[layer], expected[layer]), layer
+    last = model.encoder.final_layer_norm(states[LAYERS]) if name == "t5" else states[LAYERS]
+    assert torch.equal(last, expected[LAYERS])
+
+
+@pytest.mark.parametrize("name", ["t5", "marian", "bart"])
+def test_an_early_exit_runs_the_decoder_or_changes_the_encoders_gradient(name):
+    model = tiny_seq2seq(name, layers=LAYERS).eval()
+    decoded: list[int] = []
+    model.get_decoder().register_forward_hook(lambda *_: decoded.append(1))
+    gradients = []
+    for stop in (True, False):
+        model.zero_grad()
+        with layer_tap(model, [2], stop=stop) as states:
+            returned = model(**read_by_decoder())
+        assert (returned is states[2]) == stop
+        states[2].square().sum().backward()
+        gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+    assert len(decoded) == 1
+    assert gradients[0].keys() == gradients[1].keys()
+    assert all(torch.equal(gradients[0][key], gradients[1][key]) for key in gradients[0])

@@ -86,12 +86,13 @@ def _trainer(
     training |= {"disable_tqdm": True, "report_to": "none", "eval_strategy": "no", "load_best_model_at_end": False}
     arguments = training_arguments(
         training,
+        task=run.task,
         output_dir=scratch,
         curriculum={"name": "labels" if reference is None else "one_shot"},
         seed=run.recipe.seeds[0],
         path="training",
     )
-    return ProgressiveDistillTrainer(model=model, teacher=reference, args=arguments, **run.data.for_trainer())
+    return run.task.trainer_class()(model=model, teacher=reference, args=arguments, **run.data.for_trainer())
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hf_distill.curricula import CURRICULA
 from hf_distill.pipeline.adapter import check_adapter
-from hf_distill.pipeline.cells import Cell, build_trainer
+from hf_distill.pipeline.cells import Cell, build_trainer, task_of
 from hf_distill.pipeline.downstream_checks import check_downstream, check_finetune_keys
 from hf_distill.pipeline.faculty import at
 from hf_distill.pipeline.open_targets import stand_in_of
@@ -31,25 +31,26 @@ def check_keys(recipe: Recipe) -> None:
     """
     check_adapter(recipe.student, on_cpu=bool(recipe.training.get("use_cpu")))
     check_finetune_keys(recipe)
-    checked_training(recipe.training, path="training")
+    task = task_of(recipe)
+    checked_training(recipe.training, task=task, path="training")
     for label, spec in recipe.curricula().items():
         path, curriculum = f"compare.{label}" if recipe.compare else "curriculum", dict(spec)
-        checked_training(curriculum.pop("training", {}), path=f"{path}.training")
+        checked_training(curriculum.pop("training", {}), task=task, path=f"{path}.training")
         CURRICULA.build(curriculum, path=path)
     if recipe.teacher is not None:
-        _check_teacher_keys(recipe.teacher)
+        _check_teacher_keys(recipe.teacher, task)
 
 
-def _check_teacher_keys(teacher: TeacherSpec) -> None:
+def _check_teacher_keys(teacher: TeacherSpec, task: Task) -> None:
     members = teacher.ensemble.members if teacher.ensemble is not None else []
     paths = ["teacher", *(f"teacher.ensemble.members[{place}]" for place in range(len(members)))]
     for path, spec in zip(paths, [teacher, *members], strict=True):
         build_quantization(spec.quantization, path=f"{path}.quantization")
         if spec.train is not None:
-            checked_training(spec.train.training, path=f"{path}.train.training")
+            checked_training(spec.train.training, task=task, path=f"{path}.train.training")
     for place, assistant in enumerate(teacher.assistants):
         path = f"teacher.assistants[{place}]"
-        checked_training(assistant.training, path=f"{path}.training")
+        checked_training(assistant.training, task=task, path=f"{path}.training")
         CURRICULA.build(assistant.curriculum, path=f"{path}.curriculum")
 
 

@@ -111,12 +111,13 @@ class Downstream:
         data = self.data(start.seed)
         arguments = training_arguments(
             self.spec.training,
+            task=self.task,
             output_dir=self.place(start),
             curriculum={"name": "labels"},
             seed=start.seed,
             path=f"{self.path}.training",
         )
-        return ProgressiveDistillTrainer(model=self.model(start, data), args=arguments, **data.for_trainer())
+        return self.task.trainer_class()(model=self.model(start, data), args=arguments, **data.for_trainer())
 
     def place(self, start: Start) -> Path:
         """Return the folder of one fine-tuning."""

@@ -23,10 +23,10 @@ def check_finetune_keys(recipe: Recipe) -> None:
         ValueError: An unknown key, or a value of the wrong type or range.
     """
     for place, spec in enumerate(recipe.finetune):
-        checked_training(spec.training, path=f"finetune[{place}].training")
         with at(f"finetune[{place}].task.name"):
             TASKS.get(spec.task["name"])
-        TASKS.build(spec.task, path=f"finetune[{place}].task")
+        task = TASKS.build(spec.task, path=f"finetune[{place}].task")
+        checked_training(spec.training, task=task, path=f"finetune[{place}].training")
 
 
 def check_downstream(recipe: Recipe, task: Task, workspace: Workspace) -> None:

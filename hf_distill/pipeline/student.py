@@ -47,10 +47,12 @@ def student_trainer(
         ValueError: Model, data, teacher, curriculum or arguments do not fit.
     """
     data = task.prepare(seed=seed, cache_dir=workspace.cache)
-    arguments = training_arguments(training, output_dir=folder, curriculum=curriculum, seed=seed, path="training")
+    arguments = training_arguments(
+        training, task=task, output_dir=folder, curriculum=curriculum, seed=seed, path="training"
+    )
     set_seed(seed)
     model: Any = student_model(recipe, task, data, workspace)
-    return ProgressiveDistillTrainer(
+    return task.trainer_class()(
         model=model if recipe.student.lora is None else with_adapter(model, recipe.student),
         teacher=teacher if curriculum["name"] != "labels" else None,
         args=arguments,

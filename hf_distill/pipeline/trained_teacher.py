@@ -55,6 +55,7 @@ class TrainedTeacher:
         spec = self.training
         arguments = training_arguments(
             {**KEEP_ALL, **spec.training},
+            task=task,
             output_dir=self.folder,
             curriculum=self.curriculum,
             seed=spec.seed,
@@ -65,7 +66,7 @@ class TrainedTeacher:
         if spec.stop_at is not None:
             stop = spec.stop_at
             callbacks.append(StopAtLevel(stop.metric, stop.level, greater_is_better=task.greater_is_better))
-        return ProgressiveDistillTrainer(
+        return task.trainer_class()(
             model=task.build_model(spec.model, data),
             teacher=teacher if self.curriculum["name"] != "labels" else None,
             args=arguments,

@@ -12,6 +12,7 @@ import torch
 
 from hf_distill.config import ProgressiveDistillConfig
 from hf_distill.strict_dataclass import check_known_keys, convert
+from hf_distill.tasks import Task
 
 QUIET_DEFAULTS: dict[str, Any] = {
     "report_to": "none",
@@ -25,12 +26,19 @@ AT_LEAST_ONE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gr
 
 
 def training_arguments(
-    training: Mapping[str, Any], *, output_dir: Path, curriculum: Mapping[str, Any], seed: int, path: str
+    training: Mapping[str, Any],
+    *,
+    task: Task,
+    output_dir: Path,
+    curriculum: Mapping[str, Any],
+    seed: int,
+    path: str,
 ) -> ProgressiveDistillConfig:
     """Return the arguments of one student's (or the teacher's) training.
 
     Args:
-        training: Keys of `ProgressiveDistillConfig`.
+        training: Keys of the task's `config_class`.
+        task: What is trained for.
         output_dir: Folder of this training.
         curriculum: The curriculum's specification.
         seed: Seeds weights, data order and dropout.
@@ -42,27 +50,29 @@ def training_arguments(
     # Without `use_cpu`, two processes on a machine without an accelerator would silently be two runs of one.
     accelerated = torch.accelerator.is_available()
     values = {**QUIET_DEFAULTS, "use_cpu": not accelerated, "dataloader_pin_memory": accelerated}
-    values |= checked_training(training, path=path)
+    values |= task.training_defaults() | checked_training(training, task=task, path=path)
     values.update(output_dir=str(output_dir), curriculum=dict(curriculum), seed=seed, data_seed=seed)
     try:
-        return ProgressiveDistillConfig(**values)
+        return task.config_class()(**values)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def checked_training(training: Mapping[str, Any], *, path: str) -> dict[str, Any]:
-    """Return a training block with its values as `ProgressiveDistillConfig` wants them, without building one.
+def checked_training(training: Mapping[str, Any], *, task: Task, path: str) -> dict[str, Any]:
+    """Return a training block with its values as the task's `config_class` wants them, without building one.
 
     Args:
-        training: Keys of `ProgressiveDistillConfig`.
+        training: Keys of that class.
+        task: What is trained for.
         path: Where the block stands in the recipe, for error messages.
 
     Raises:
         ValueError: An unknown key, or a value of the wrong type or range.
     """
-    known = [field.name for field in dataclasses.fields(ProgressiveDistillConfig) if field.init]
+    config_class = task.config_class()
+    known = [field.name for field in dataclasses.fields(config_class) if field.init]
     check_known_keys(training, known, path=path)
-    hints = typing.get_type_hints(ProgressiveDistillConfig)
+    hints = typing.get_type_hints(config_class)
     return {key: _typed(key, value, hints[key], path=f"{path}.{key}") for key, value in training.items()}
 
 

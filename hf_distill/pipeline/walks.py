@@ -67,7 +67,7 @@ def walk_of(
     data = task.prepare(seed=cell.seed, cache_dir=workspace.cache)
     training = {key: value for key, value in cell.training.items() if key not in _NOT_WALKED}
     arguments = training_arguments(
-        training, output_dir=scratch, curriculum=cell.curriculum, seed=cell.seed, path="training"
+        training, task=task, output_dir=scratch, curriculum=cell.curriculum, seed=cell.seed, path="training"
     )
     set_seed(cell.seed)
     walk = TargetWalk(

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -18,9 +18,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from hf_distill.config import ProgressiveDistillConfig
 from hf_distill.registry import Registry
 from hf_distill.signals import Head
 from hf_distill.tasks.model_building import AutoClass, build_model
+
+if TYPE_CHECKING:
+    from hf_distill.trainer import ProgressiveDistillTrainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +146,20 @@ class Task(ABC):
         Raises:
             ValueError: Inputs, vocabulary, positions or labels do not fit.
         """
+
+    def trainer_class(self) -> type[ProgressiveDistillTrainer]:
+        """Return the trainer that trains teachers and students of this task."""
+        from hf_distill.trainer import ProgressiveDistillTrainer
+
+        return ProgressiveDistillTrainer
+
+    def config_class(self) -> type[ProgressiveDistillConfig]:
+        """Return the class of the training arguments: what may stand under `training:` in a recipe."""
+        return ProgressiveDistillConfig
+
+    def training_defaults(self) -> dict[str, Any]:
+        """Return training arguments for where a recipe does not say; none by default."""
+        return {}
 
     def label_config(self, data: TaskData) -> dict[str, Any]:
         """Return how a config names the answers, for pretrained weights that do not name theirs; nothing by default.

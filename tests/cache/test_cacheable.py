@@ -48,6 +48,22 @@ def test_curricula_on_logits_are_cached(curriculum: dict[str, Any], codec: str) 
 
 
 @pytest.mark.parametrize(
+    ("head", "said"),
+    [("question_answering", "as wide as each batch is padded"), ("seq2seq_lm", "depend on the decoder's input too")],
+)
+def test_targets_without_an_address_or_a_width_are_refused_before_any_work(
+    tmp_path: Path, head: str, said: str
+) -> None:
+    teacher = Counted(save_teacher_run(tmp_path / "teacher", head))
+    walk = make_walk(tmp_path / "walk", head, teacher, examples(head, count=16))
+    with pytest.raises(
+        ValueError, match=f"the targets of a {head} teacher are not cached: its targets .*{said}.*; let"
+    ):
+        cache_targets(tmp_path / "cache", [walk], codec=LOGITS)
+    assert not teacher.seen and not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
     ("curriculum", "said"),
     [
         (

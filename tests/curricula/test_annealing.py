@@ -10,7 +10,7 @@ from builders import distill_trainer, examples, plan_context, save_teacher_run, 
 from killed_run import make_trainer, whole_and_resumed
 from transformers import TrainerCallback
 
-from hf_distill.curricula import Annealing, Continuation, Plan
+from hf_distill.curricula import CURRICULA, Annealing, Continuation, Plan
 from hf_distill.stage_best import FILE_NAME
 
 MAX_STEPS, LENGTH = 90, 70
@@ -243,3 +243,10 @@ def test_a_checkpoint_of_phase_one_cannot_be_continued_once_the_folder_has_gone_
     again = make_trainer(tmp_path / "run", teacher, SPEC, None)
     again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-6"))
     assert same(again.model.state_dict(), whole.model.state_dict())
+
+
+@pytest.mark.parametrize("name", ["annealing", "continuation"])
+def test_logits_of_padded_positions_are_not_compared_as_numbers(name):
+    curriculum = CURRICULA.build({"name": name}, path="curriculum")
+    with pytest.raises(ValueError, match=f"{name}: 'margin_mse' does not fit a question_answering head; it fits"):
+        curriculum.plan(plan_context(10, head="question_answering"))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from builders import plan_context, revisions_at
+from builders import HEADS, plan_context, revisions_at
 
 from hf_distill.curricula import CURRICULA, OneShot
 from hf_distill.curricula.base import check_range, find_revision, label_terms, stage_length
 from hf_distill.schedules import Constant, Linear
-
-HEADS = ("classification", "regression", "masked_lm", "causal_lm")
 
 
 def terms(head: str = "classification", **fields):

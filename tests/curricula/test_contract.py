@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from builders import plan_context
+from builders import HEADS, plan_context
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +23,6 @@ BUILD: dict[str, list[dict]] = {
     "adaptive": [{"level": 0.6}, {"saturation": True}, {"max_stage_steps": 5, "revisions": [20]}],
 }
 CASES = [(name, fields) for name in CURRICULA for fields in BUILD.get(name, [])]
-HEADS = ("classification", "regression", "masked_lm", "causal_lm")
 MAX_STEPS = 60
 
 
@@ -47,6 +46,8 @@ def test_no_registered_curriculum_is_left_out():
 @pytest.mark.parametrize(("name", "fields"), CASES)
 @pytest.mark.parametrize("head", HEADS)
 def test_every_head_can_learn_from_every_curriculum(name, fields, head):
+    if head == "question_answering" and name in ("annealing", "continuation"):
+        pytest.skip("compares logits over all positions, padding too; it is refused")
     stages = plan_of(name, fields, head=head).stages
     assert all(stage.terms for stage in stages)
     assert all(head in term.objective.heads for stage in stages for term in stage.terms)

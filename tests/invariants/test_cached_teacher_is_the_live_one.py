@@ -43,7 +43,7 @@ def both(folder: Path, head: str, codec: dict[str, Any], *, count: int = COUNT, 
 
 
 @pytest.mark.parametrize("curriculum", CURRICULA)
-@pytest.mark.parametrize("head", ["classification", "regression"])
+@pytest.mark.parametrize("head", ["classification", "regression", "token_classification"])
 def test_float32_logits_give_bitwise_the_same_student(tmp_path: Path, head: str, curriculum: str) -> None:
     spec = {key: value for key, value in CURRICULA[curriculum].items() if head != "regression" or key != "temperature"}
     live, cached = both(tmp_path, head, LOGITS, curriculum=spec)

@@ -13,7 +13,8 @@ from updates import update_of
 
 from hf_distill import TeacherSequence
 
-WIDE = {"masked_lm": {"num_hidden_layers": 4, "hidden_size": 32}, "causal_lm": {"n_layer": 4, "n_embd": 32}}
+DEEP = {"num_hidden_layers": 4, "hidden_size": 32}
+WIDE = {"masked_lm": DEEP, "causal_lm": {"n_layer": 4, "n_embd": 32}, "question_answering": DEEP, "seq2seq_lm": DEEP}
 EAGER = {"attn_implementation": "eager"}
 # transformers renamed it within version 5.
 ARGUMENTS = {field.name for field in dataclasses.fields(TrainingArguments)}
@@ -49,8 +50,9 @@ def test_all_terms_share_one_forward_of_each_model_and_ask_for_no_more(tmp_path,
     trainer.train()
     for who in outputs:
         assert len(outputs[who]) == 2, who  # micro-batches of the one step
-        assert all(output.hidden_states is None for output in outputs[who])
-        assert all(output.attentions is not None for output in outputs[who])
+        of_encoder = "encoder_" if head == "seq2seq_lm" else ""
+        assert all(f"{of_encoder}hidden_states" not in output for output in outputs[who])
+        assert all(f"{of_encoder}attentions" in output for output in outputs[who])
 
 
 @pytest.mark.parametrize("head", WIDE)
@@ -61,7 +63,8 @@ def test_attentions_are_computed_only_where_they_are_compared(tmp_path, head):
         model.register_forward_hook(lambda module, inputs, output: seen.append(output))
     trainer.train()
     assert len(seen) == 2
-    assert all(output.attentions is None and output.hidden_states is None for output in seen)
+    given = {key for output in seen for key in output} - {"encoder_last_hidden_state"}
+    assert not any("attentions" in key or "hidden_state" in key for key in given)
 
 
 def test_the_teacher_gets_no_gradient_and_does_not_move(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import killed_seq2seq
 import pytest
 import torch
 from builders import save_teacher_run
@@ -23,6 +24,17 @@ def test_a_killed_run_resumes_bitwise_across_a_switch(tmp_path, curriculum, step
     assert len(resumed.distillation.plan.switches) == 2
     ours, theirs = resumed.model.state_dict(), undisturbed.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [4, 11])
+def test_a_killed_run_that_generates_in_between_resumes_bitwise(tmp_path, step):
+    undisturbed, resumed = killed_seq2seq.whole_and_resumed(tmp_path, step)
+    ours, theirs = resumed.model.state_dict(), undisturbed.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    logs = [[entry for entry in t.state.log_history if "eval_sum" in entry] for t in (undisturbed, resumed)]
+    assert [entry["eval_sum"] for entry in logs[0]] == [entry["eval_sum"] for entry in logs[1]]
+    assert len(logs[0]) == 7
 
 
 def test_resuming_against_a_teacher_that_moved_names_both_commits(tmp_path):

@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hf_distill import ProgressiveDistillConfig
-from hf_distill.pipeline.training_arguments import training_arguments
+from hf_distill.pipeline.training_arguments import checked_training, training_arguments
+from hf_distill.seq2seq_trainer import ProgressiveDistillSeq2SeqConfig
+from hf_distill.tasks import Parity
 
 
 def arguments(training: dict[str, Any], path: str = "training") -> ProgressiveDistillConfig:
     return training_arguments(
-        {"use_cpu": True, **training}, output_dir=Path("out"), curriculum={"name": "labels"}, seed=7, path=path
+        {"use_cpu": True, **training},
+        task=Parity(),
+        output_dir=Path("out"),
+        curriculum={"name": "labels"},
+        seed=7,
+        path=path,
     )
 
 
@@ -92,6 +100,29 @@ def test_what_the_trainer_refuses_is_said_with_its_place(training, said):
 def test_the_recipes_own_data_is_not_changed():
     training: dict[str, Any] = {"learning_rate": "1e-3", "lr_scheduler_kwargs": {"a": 1}}
     curriculum = {"name": "labels"}
-    training_arguments(training, output_dir=Path("out"), curriculum=curriculum, seed=0, path="training")
+    training_arguments(training, task=Parity(), output_dir=Path("out"), curriculum=curriculum, seed=0, path="training")
     assert training == {"learning_rate": "1e-3", "lr_scheduler_kwargs": {"a": 1}}
     assert curriculum == {"name": "labels"}
+
+
+@dataclass(kw_only=True)
+class Writing(Parity):
+    """A task whose evaluations generate."""
+
+    def config_class(self) -> type[ProgressiveDistillConfig]:
+        return ProgressiveDistillSeq2SeqConfig
+
+    def training_defaults(self) -> dict[str, Any]:
+        return {"predict_with_generate": True, "generation_max_length": 40}
+
+
+def test_a_tasks_own_arguments_are_unknown_or_stand_above_the_recipes():
+    given = {"use_cpu": True, "generation_max_length": 20, "generation_num_beams": "4"}
+    settings = {"output_dir": Path("out"), "curriculum": {"name": "labels"}, "seed": 0, "path": "training"}
+    with pytest.raises(ValueError, match="generation_num_beams"):
+        training_arguments(given, task=Writing(), **settings)
+    found = training_arguments({**given, "generation_num_beams": 4}, task=Writing(), **settings)
+    assert isinstance(found, ProgressiveDistillSeq2SeqConfig)
+    assert (found.predict_with_generate, found.generation_max_length, found.generation_num_beams) == (True, 20, 4)
+    with pytest.raises(ValueError, match=r"training\.predict_with_generate: unknown key"):
+        checked_training({"predict_with_generate": True}, task=Parity(), path="training")

@@ -15,6 +15,7 @@ from hf_distill.pipeline.cells import cells_of, task_of
 from hf_distill.pipeline.run import run_recipe
 from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.recipe import Recipe, available_recipes
+from hf_distill.tasks import TASKS
 from hf_distill.teacher_spec import TeacherTraining
 
 # Where recipes look for the real data sets, as seen from a checkout.
@@ -133,19 +134,24 @@ def test_a_recipe_reads_and_its_parts_build(name, tmp_path):
     assert recipe.description
     assert len(recipe.description) <= 120, "one line of `hf-distill recipes`"
     assert recipe.paper
-    task_of(recipe)
+    task = task_of(recipe)
     for cell in cells_of(recipe):
         CURRICULA.build(cell.curriculum, path=cell.label)
         training_arguments(
-            cell.training, output_dir=tmp_path, curriculum=cell.curriculum, seed=cell.seed, path="training"
+            cell.training, task=task, output_dir=tmp_path, curriculum=cell.curriculum, seed=cell.seed, path="training"
         )
     for place, block in enumerate(recipe.finetune):
         training_arguments(
-            block.training, output_dir=tmp_path, curriculum={"name": "labels"}, seed=0, path=f"finetune[{place}]"
+            block.training,
+            task=TASKS.build(block.task, path="task"),
+            output_dir=tmp_path,
+            curriculum={"name": "labels"},
+            seed=0,
+            path=f"finetune[{place}]",
         )
     for path, train in trained_before(recipe):
         training_arguments(
-            train.training, output_dir=tmp_path, curriculum={"name": "labels"}, seed=train.seed, path=path
+            train.training, task=task, output_dir=tmp_path, curriculum={"name": "labels"}, seed=train.seed, path=path
         )
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
