@@ -18,6 +18,9 @@ class ProgressiveDistillConfig(TrainingArguments):
 
     Everything of `transformers.TrainingArguments` keeps its meaning. `per_device_train_batch_size ×
     gradient_accumulation_steps × processes` examples make one update, and how they are split does not change it.
+    `train_sampling_strategy: group_by_length` makes batches of about one length, in an order that a resumed run and
+    every rank draw again; decoders also take padding-free batches (transformers' DataCollatorWithFlattening), with or
+    without flash attention. `torch_compile` compiles the student's body; its head and the loss stay in tiles.
     """
 
     curriculum: str | dict[str, Any] = field(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hf_distill.curricula import Stage, Term
+from hf_distill.flattened import FlattenedBatches
 from hf_distill.kernels import is_row_wise
 from hf_distill.kernels.heads import Head
 from hf_distill.loss import Loss
@@ -36,6 +37,7 @@ class StepLoss:
         self.reader = reader
         self.view_reader = view_reader
         self.loss = loss
+        self._flattened = FlattenedBatches(reader)
 
     def __call__(
         self,
@@ -63,6 +65,7 @@ class StepLoss:
             ValueError: The batch lacks what an objective needs.
         """
         self.view_reader.check(inputs)
+        self._flattened.check(student, inputs)
         terms = [term for term in live if term.view is None]
         add_up = partial(
             self.loss.add_up, view=self.reader.view, progress=progress, step=step, scale=scale, log=self.reader.log

@@ -17,6 +17,7 @@ from hf_distill.config import AtSwitch, ProgressiveDistillConfig
 from hf_distill.distill_state import DistillState, resume_folder
 from hf_distill.distillation import Distillation
 from hf_distill.hub.hub_training import HubCardCallback, HubTraining
+from hf_distill.length_groups import repeatable
 from hf_distill.loss_log import LossLog
 from hf_distill.loss_training import LossTraining
 from hf_distill.progress import StageProgressCallback
@@ -191,6 +192,10 @@ class ProgressiveDistillTrainer(HubTraining, LossTraining, ReadoutTraining):
         self.lr_scheduler = restarting_schedule(self.args, optimizer or self.optimizer, plan, num_training_steps)
         self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
+        return repeatable(super()._get_train_sampler(train_dataset), seed=seed, epoch=lambda: self.state.epoch or 0.0)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # Resumed from the checkpoint of the last step, the Trainer would take one step more before it stops.

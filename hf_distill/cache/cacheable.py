@@ -114,8 +114,8 @@ def check_repeatable(walk: TargetWalk) -> None:
         raise ValueError(
             f"{changed} of the first {len(first)} training examples are others when they are fetched again: masking "
             "or augmentation is drawn from a global random generator, so that a cached target would never be met "
-            "again; or their order is, as with train_sampling_strategy: group_by_length. Draw it as a function of the "
-            "example's number and the seed (as hf_distill's own tasks do: `mask_copies`, `copies`), switch it off, or "
+            "again; or their order is, by a sampler of your own. Draw it as a function of the example's number and "
+            "the seed (as hf_distill's own tasks do: `mask_copies`, `copies`), switch it off, or "
             f"{_LIVE}"
         )
 

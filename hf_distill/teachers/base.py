@@ -25,6 +25,8 @@ from hf_distill.teachers.revisions import Revision
 
 Answer = TypeVar("Answer")
 
+NO_CACHE: dict[str, Any] = {"use_cache": False}
+
 
 class TeacherSource(ABC):
     """Turns a batch into the teacher's outputs.
@@ -220,9 +222,12 @@ class TeacherSource(ABC):
             )
 
     def _accepted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        return {
+        given = {
             key: value for key, value in inputs.items() if key in self.forward_arguments and key not in TARGET_KEYS
         }
+        # Keys and values kept for generation would be thrown away, and with them transformers does not see where one
+        # text of a flattened batch ends.
+        return given | NO_CACHE if "use_cache" in self.forward_arguments else given
 
 
 def manifest_entry(revision: Revision) -> dict[str, Any]:

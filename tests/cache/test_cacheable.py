@@ -10,6 +10,7 @@ import torch
 from builders import examples, revisions_at, save_teacher_run
 from cache_cases import LOGITS, Counted, make_walk
 from torch.utils.data import Dataset
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from hf_distill.cache.cacheable import check_plan_cacheable, check_repeatable, reads_probabilities_only
 from hf_distill.cache.codecs import CODECS
@@ -155,10 +156,18 @@ def test_examples_that_are_a_function_of_their_number_are_taken(tmp_path: Path) 
     assert (np.random.get_state()[1] == states[2]).all()  # noqa: NPY002
 
 
-def test_an_order_that_is_drawn_anew_is_refused(tmp_path: Path) -> None:
-    """Examples sorted by length come in an order that the student's own dropout would change."""
+def test_an_order_by_length_is_refused_though_it_can_be_drawn_again(tmp_path: Path) -> None:
     teacher = TeacherSequence(str(save_teacher_run(tmp_path / "teacher")))
     data = examples("classification", count=40)
     walk = make_walk(tmp_path / "walk", "classification", teacher, data, train_sampling_strategy="group_by_length")
-    with pytest.raises(ValueError, match="or their order is, as with train_sampling_strategy: group_by_length"):
+    assert isinstance(walk._get_train_sampler(), LengthGroupedSampler)
+    assert check_repeatable(walk) is None
+
+
+def test_an_order_that_is_drawn_anew_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a sampler that goes by the global generator, which the student's own dropout would move on."""
+    teacher = TeacherSequence(str(save_teacher_run(tmp_path / "teacher")))
+    walk = make_walk(tmp_path / "walk", "classification", teacher, examples("classification", count=40))
+    monkeypatch.setattr(walk, "_get_train_sampler", lambda *_: LengthGroupedSampler(4, lengths=[12] * 40))
+    with pytest.raises(ValueError, match="or their order is, by a sampler of your own"):
         check_repeatable(walk)

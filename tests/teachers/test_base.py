@@ -52,6 +52,15 @@ def test_without_a_student_the_teacher_makes_another_input_of_its_decoder():
     assert teacher.inputs_of(batch, head="masked_lm").keys() == batch.keys()
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_a_teacher_keeps_keys_and_values_for_a_text_that_never_goes_on(head):
+    model, batch = tiny_model(head, seed=2), as_read(head, batch_of(head))
+    teacher, kept = LiveTeacher(model), []
+    model.register_forward_hook(lambda module, inputs, output: kept.append(dict(output).get("past_key_values")))
+    teacher.logits(batch)
+    assert kept == [None]
+
+
 def test_labels_never_reach_the_teacher():
     """It would compute a loss that nobody reads, or fail on labels of another kind."""
     seen: list[Mapping[str, Any]] = []
