@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from hf_distill.evaluation.candidates import Candidate, Teachers, candidates_of, teachers_of
 from hf_distill.evaluation.cost import parameters_of, shape_of, timing_environment, timings_of
 from hf_distill.evaluation.harness import check_harness, harness_scores
-from hf_distill.evaluation.quality import quality_of
+from hf_distill.evaluation.quality import Quality, placed, quality_of, trains_no_more
 from hf_distill.evaluation.record import Evaluation, EvaluationSettings, ModelResult, Timing
 from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.run_record import FILE_NAME as RECORD_FILE
@@ -107,7 +107,7 @@ class _Evaluator:
         for result in tqdm(self.found.models, desc="Asking lm-eval", unit="model"):
             open_tasks = [task for task in tasks if task not in result.lm_eval]
             if open_tasks and result.key in by_key:
-                model = by_key[result.key].load().to(self.run.device)
+                model = placed(by_key[result.key].load(), self.run.device)
                 size = max(self.settings.batch_sizes)
                 scores = harness_scores(model, tokenizer, open_tasks, batch_size=size, limit=harness["limit"])
                 result.lm_eval = {**result.lm_eval, **scores}
@@ -120,7 +120,6 @@ class _Evaluator:
         if not isinstance(ensemble, EnsembleTeacher):
             return []
         members = [model for model in self.found.models if model.key.startswith("member-")]
-        metrics = RunRecord.load(self.root).teacher.get("final_metrics") if (self.root / RECORD_FILE).is_file() else {}
         return [
             ModelResult(
                 key="ensemble",
@@ -129,9 +128,15 @@ class _Evaluator:
                 commit=ensemble.revisions[-1].commit,
                 parameters=sum(member.parameters for member in members),
                 weight_bytes=sum(member.weight_bytes for member in members),
-                metrics=metrics or {},
+                metrics=self._recorded_metrics(),
             )
         ]
+
+    def _recorded_metrics(self) -> dict[str, float]:
+        """Return the teacher's final metrics as the run recorded them."""
+        if not (self.root / RECORD_FILE).is_file():
+            return {}
+        return RunRecord.load(self.root).teacher.get("final_metrics") or {}
 
     def _same_measures(self, kept: Evaluation) -> bool:
         versions = ("torch", "hf-distill", "transformers")
@@ -148,8 +153,11 @@ class _Evaluator:
         return list(kept.timings) if kept is not None and same else []
 
     def _measure(self, candidate: Candidate) -> ModelResult:
-        model = candidate.load().to(self.run.device)
-        quality = quality_of(self.run, model, reference=self._reference(candidate))
+        model = placed(candidate.load(), self.run.device)
+        if trains_no_more(model):
+            quality = Quality(self._recorded_metrics(), None, None)
+        else:
+            quality = quality_of(self.run, model, reference=self._reference(candidate))
         return ModelResult(
             key=candidate.key,
             name=candidate.name,
@@ -177,7 +185,7 @@ class _Evaluator:
         first = {model.shape: model for model in reversed(self.found.models)}
         timings: list[Timing] = []
         for shape, result in tqdm(list(first.items())[::-1], desc="Timing", unit="model"):
-            model: Any = by_key[result.key].load().to(self.run.device)
+            model: Any = placed(by_key[result.key].load(), self.run.device)
             timings += timings_of(model, batch, self.settings, shape=str(shape), name=result.name)
         return timings
 

@@ -59,6 +59,16 @@ def quality_of(run: FinishedRun, model: PreTrainedModel, *, reference: TeacherSo
             return Quality(metrics, *_rows(trainer, reference))
 
 
+def placed(model: Any, device: torch.device) -> Any:
+    """Return a model on a device; one that is there stays as it is, quantised weights and offloaded ones too."""
+    return model if next(model.parameters()).device == device else model.to(device)
+
+
+def trains_no_more(model: PreTrainedModel) -> bool:
+    """Whether the Trainer refuses a model, in evaluation too: its weights are quantised."""
+    return "quantization_config" in model.config.to_dict()
+
+
 @contextmanager
 def _classes_in_order(run: FinishedRun, model: PreTrainedModel) -> Iterator[None]:
     """Let a teacher whose classes have another order than the data's answer in theirs."""

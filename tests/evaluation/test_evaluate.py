@@ -147,3 +147,17 @@ def test_harness_is_asked_of_causal_language_models_only(tmp_path):
     with pytest.raises(ValueError, match="for causal language models, this run's head is classification"):
         evaluate_run(run, FAST, lm_eval=["hellaswag"])
     assert Evaluation.load(tmp_path / "run") is None
+
+
+def test_a_quantised_teacher_has_the_metrics_that_the_run_recorded(tmp_path):
+    recipe = parity_recipe(tmp_path / "run", compare={"cold": {"name": "one_shot"}}, seeds=[0])
+    record = run_recipe(recipe)
+    run = FinishedRun(recipe)
+    evaluator = evaluate._Evaluator(run, FAST, ())
+    teacher = evaluator.candidates[0]
+    model = teacher.load()
+    model.config.quantization_config = {"quant_method": "none"}
+    result = evaluator._measure(dataclasses.replace(teacher, load=lambda: model))
+    assert result.metrics == record.teacher["final_metrics"]
+    assert result.fidelity is None
+    assert result.parameters > 0
