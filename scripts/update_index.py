@@ -21,7 +21,8 @@ HEADS = ("recipe", "paper", "student ← teacher", "data", "needs", "result", "c
 BEGIN, END = "<!-- index -->", "<!-- end of index -->"
 WRITTEN = slice(2, 5)  # student ← teacher, data, needs
 NO_TABLE = "no table yet"
-BASELINE = "labels"
+BASELINES = ("labels", "from_scratch")
+TEACHER = "teacher"
 
 
 def indexed(page: str) -> str:
@@ -29,9 +30,17 @@ def indexed(page: str) -> str:
     before, _, rest = page.partition(f"{BEGIN}\n")
     old, _, after = rest.partition(END)
     kept = rows_of(old)
-    rows = [row_of(info.name, Recipe.load(info.name), kept.get(info.name), after) for info in available_recipes()]
+    rows = [row_of(name, Recipe.load(name), kept.get(name), after) for name in in_order(list(kept))]
     lines = [HEADS, ("---",) * len(HEADS), *rows]
     return before + f"{BEGIN}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{END}{after}"
+
+
+def in_order(kept: list[str]) -> list[str]:
+    """Return the names of all recipes in the order of the rows there are, new ones behind those of their family."""
+    names = [info.name for info in available_recipes()]
+    families = list(dict.fromkeys(name.split("/")[0] for name in [*kept, *names]))
+    places = {name: place for place, name in enumerate(kept)}
+    return sorted(names, key=lambda name: (families.index(name.split("/")[0]), places.get(name, len(kept)), name))
 
 
 def rows_of(table: str) -> dict[str, list[str]]:
@@ -67,14 +76,18 @@ def row_of(name: str, recipe: Recipe, kept: list[str] | None, page: str) -> tupl
 
 
 def result_text(name: str, page: str) -> str:
-    """Return the best row of a recipe's table, and the baseline's, as `curriculum median [smallest – largest]`."""
-    block = re.search(rf"<!-- results: {re.escape(name)} -->\n(.*?)<!-- end -->", page, re.DOTALL)
-    if block is None:
-        return NO_TABLE
-    lines = [[c.strip() for c in line.strip("|").split("|")] for line in block[1].splitlines() if line.startswith("|")]
-    heads, rows = lines[0], lines[2:]
+    """Return the best student of each table of a recipe, and the baseline: `label median [smallest – largest]`."""
+    mark = rf"<!-- results: {re.escape(name)}(?:/([\w-]+))? -->\n(.*?)<!-- end -->"
+    found = re.findall(mark, page, re.DOTALL)
+    return "; ".join(f"{block + ', ' if block else ''}{best_of(table)}" for block, table in found) or NO_TABLE
+
+
+def best_of(table: str) -> str:
+    """Return the best student's row of a table, which comes first, and the baseline's."""
+    lines = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")]
+    heads, rows = lines[0], [row for row in lines[2:] if row[0] != TEACHER]
     place = next(place for place, head in enumerate(heads) if head.startswith("final "))
-    shown = rows[:1] + [row for row in rows[1:] if row[0] == BASELINE]
+    shown = rows[:1] + [row for row in rows[1:] if row[0] in BASELINES]
     return f"{heads[place].removeprefix('final ')}: {', '.join(f'{row[0]} {row[place]}' for row in shown)}"
 
 
@@ -90,6 +103,8 @@ def teacher_text(recipe: Recipe) -> str:
     teacher = recipe.teacher
     if teacher is None:
         return "labels"
+    if teacher.self_teacher is not None:
+        return "itself"
     if teacher.train is not None:
         return model_text(teacher.train.model)
     return f"`{teacher.source}`" if isinstance(teacher.source, str) else "several"

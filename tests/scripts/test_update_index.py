@@ -69,6 +69,20 @@ def test_a_remark_in_the_place_of_a_result_stays_until_there_is_one(script):
     assert "| x: a 1 |" in script.indexed(remarked + table)
 
 
+def test_fine_tunings_are_results_too_and_the_teacher_is_none(script):
+    table = "\n| curriculum | final f1 |\n|---|---|\n| teacher | .9 |\n| a | .8 |\n| from_scratch | .7 |\n\n"
+    page = f"<!-- results: x -->\n{table}<!-- end --> <!-- results: x/mrpc -->\n{table}<!-- end -->"
+    assert script.result_text("x", page) == "f1: a .8, from_scratch .7; mrpc, f1: a .8, from_scratch .7"
+
+
+def test_rows_keep_their_order_and_new_ones_stand_by_their_family(script):
+    order = script.in_order(["pcfg/cfg3f", "parity/quickstart"])
+    assert order[0] == "pcfg/cfg3f"
+    assert order[1].startswith("pcfg/")
+    assert next(name for name in order if name.startswith("parity/")) == "parity/quickstart"
+    assert sorted(order) == sorted(NAMES)
+
+
 def test_models_and_data_are_said_in_a_few_words(script):
     recipe = Recipe.load("language_models/bert_python_docs")
     assert f"{script.student_text(recipe)} ← {script.teacher_text(recipe)}" == "bert 2×64 ← bert 4×128"
