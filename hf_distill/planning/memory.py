@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from transformers import TrainingArguments
 from transformers.training_args import OptimizerNames
 
+from hf_distill.config import ProgressiveDistillConfig
 from hf_distill.planning.model_size import ModelSize
 
 STATES_PER_PARAMETER = {"adafactor": 0, "rmsprop": 1, "lion": 1, "adagrad": 1}
@@ -53,8 +54,38 @@ class MemoryLine:
     fix: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class TeacherCall:
+    """How the teacher is asked.
+
+    Attributes:
+        window: Micro-batches whose rows are kept at a time; 1 where each is answered by itself.
+        together: Micro-batches of one call.
+        lent: Its weights lie in CPU memory between calls.
+    """
+
+    window: int = 1
+    together: int = 1
+    lent: bool = False
+
+
+def teacher_call(args: ProgressiveDistillConfig, shape: BatchShape, *, lent: bool = False) -> TeacherCall:
+    """Return how training arguments have the teacher asked about micro-batches of a shape."""
+    if not args.teacher_window:
+        return TeacherCall(lent=lent)
+    window, most = args.gradient_accumulation_steps, args.teacher_window_examples
+    together = window if most is None else min(window, max(1, most // shape.examples))
+    return TeacherCall(window=window, together=together, lent=lent)
+
+
 def step_memory(
-    student: ModelSize, teacher: ModelSize | None, args: TrainingArguments, shape: BatchShape, *, head: int
+    student: ModelSize,
+    teacher: ModelSize | None,
+    args: TrainingArguments,
+    shape: BatchShape,
+    *,
+    head: int,
+    call: TeacherCall = TeacherCall(),
 ) -> list[MemoryLine]:
     """Return what a training step holds at its peak, largest class first.
 
@@ -67,7 +98,9 @@ def step_memory(
         args: Optimizer, number format and activation checkpointing.
         shape: Of a micro-batch.
         head: Bytes that the heads' outputs take, see `dense_head_bytes` and `tiled_head_bytes`.
+        call: How the teacher is asked.
     """
+    activations = _activation_bytes(student, args, shape)
     lines = [
         MemoryLine(
             name="student weights and gradients",
@@ -81,7 +114,7 @@ def step_memory(
         ),
         MemoryLine(
             name="activations of the student",
-            size=_activation_bytes(student, args, shape),
+            size=activations,
             fix="a smaller per_device_train_batch_size with more gradient_accumulation_steps, activation_checkpointing"
             ", or bf16",
         ),
@@ -92,14 +125,29 @@ def step_memory(
         ),
     ]
     if teacher is not None:
-        lines.append(
-            MemoryLine(
-                name="teacher weights",
-                size=teacher.weight_bytes,
-                fix="teacher.dtype: bfloat16, or cached targets (`hf-distill cache`)",
-            )
-        )
+        lines += _teacher_lines(teacher, shape, call, others=activations + head)
     return sorted((line for line in lines if line.size), key=lambda line: -line.size)
+
+
+def _teacher_lines(teacher: ModelSize, shape: BatchShape, call: TeacherCall, *, others: int) -> list[MemoryLine]:
+    # Weights that are lent are gone before the student's forward: they only have to fit where that will need memory.
+    weights = max(0, teacher.weight_bytes - others) if call.lent else teacher.weight_bytes
+    lines = [
+        MemoryLine(
+            name="teacher weights beside the student's, during a call" if call.lent else "teacher weights",
+            size=weights,
+            fix="teacher.dtype: bfloat16, teacher.quantization, teacher.offload, or cached targets "
+            "(`hf-distill cache`)",
+        )
+    ]
+    if call.window > 1:
+        kept = 4 * shape.rows * call.window * (teacher.hidden or teacher.outputs)
+        layer = 2 * ACTIVATIONS_PER_WIDTH * shape.positions * call.together * teacher.width
+        fix = "a smaller teacher_window_examples, or teacher_window: false"
+        lines.append(
+            MemoryLine(name="teacher's answers to a window, and a layer of its call", size=kept + layer, fix=fix)
+        )
+    return lines
 
 
 def dense_head_bytes(student: ModelSize, teacher: ModelSize | None, shape: BatchShape) -> int:

@@ -22,14 +22,26 @@ from hf_distill.pipeline.student import student_trainer
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.planning.caching import CacheSize, cache_sizes
 from hf_distill.planning.cell_plan import CellPlan, cell_plan
-from hf_distill.planning.memory import BatchShape, MemoryLine, dense_head_bytes, step_memory, tiled_head_bytes
+from hf_distill.planning.memory import (
+    BatchShape,
+    MemoryLine,
+    dense_head_bytes,
+    step_memory,
+    teacher_call,
+    tiled_head_bytes,
+)
 from hf_distill.planning.model_size import ModelSize, model_size
 from hf_distill.planning.probe import PROBED, Probe, batch_shape, probe_steps
-from hf_distill.planning.stand_in import StandIn, refuse_several_teachers, stand_in_teacher
+from hf_distill.planning.stand_in import (
+    StandIn,
+    refuse_several_teachers,
+    size_as_asked,
+    source_as_asked,
+    stand_in_teacher,
+)
 from hf_distill.recipe import Recipe
 from hf_distill.signals import TOKEN_HEADS
 from hf_distill.tasks import Task
-from hf_distill.teachers import LiveTeacher
 from hf_distill.trainer import ProgressiveDistillTrainer
 
 STEP_FIELDS = ("objectives", "temperature", "label_mix", "intra", "views")
@@ -102,7 +114,9 @@ def plan_recipe(recipe: Recipe, *, probe: bool = True) -> RunPlan:
             data = task.prepare(seed=cells[0].seed, cache_dir=workspace.cache)
             stand_in = stand_in_teacher(recipe, task, data, workspace, device="cpu" if probe else "meta")
         student = model_size(trainer.model)
-        teacher = model_size(stand_in.model) if stand_in is not None else None
+        teacher = None
+        if stand_in is not None and recipe.teacher is not None:
+            teacher = size_as_asked(stand_in.model, recipe.teacher)
         shape = batch_shape(trainer)
         prober = _Prober(recipe, task, stand_in, workspace)
         plans = []
@@ -145,12 +159,14 @@ def _together(
         head = tiled_head_bytes(student, teacher, shape, budget=budget)
     else:
         head = dense_head_bytes(student, teacher, shape)
+    lent = recipe.teacher is not None and recipe.teacher.offload and trainer.args.device.type != "cpu"
+    call = teacher_call(trainer.args, shape, lent=lent)
     return RunPlan(
         student=student,
         teacher=teacher,
         revisions=len(stand_in.revisions) if stand_in is not None else 0,
         shape=shape,
-        memory=step_memory(student, teacher, trainer.args, shape, head=head),
+        memory=step_memory(student, teacher, trainer.args, shape, head=head, call=call),
         device=trainer.args.device.type,
         device_bytes=device_memory(trainer.args.device),
         cells=plans,
@@ -178,7 +194,9 @@ class _Prober:
         curriculum = {"name": "labels"} if labels else {"name": "one_shot", **curriculum}
         key = json.dumps([curriculum, cell.training], sort_keys=True)
         if key not in self._known:
-            teacher = None if self.stand_in is None or labels else LiveTeacher(self.stand_in.model)
+            teacher, spec = None, self.recipe.teacher
+            if self.stand_in is not None and spec is not None and not labels:
+                teacher = source_as_asked(self.stand_in.model, spec, self.workspace.root / "stand-in")
             trainer = student_trainer(
                 self.recipe,
                 self.task,

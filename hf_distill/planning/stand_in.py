@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -11,10 +13,14 @@ from hf_distill.compatibility import auto_class_of
 from hf_distill.pipeline.stand_ins import promised_revisions
 from hf_distill.pipeline.teacher import teacher_trainer
 from hf_distill.pipeline.workspace import Workspace
+from hf_distill.planning.model_size import ModelSize, model_size
 from hf_distill.recipe import Recipe
 from hf_distill.signals import Head
 from hf_distill.tasks import Task, TaskData
+from hf_distill.teacher_spec import ModelSpec
+from hf_distill.teachers import LiveTeacher, TeacherSequence, TeacherSource
 from hf_distill.teachers.listing import list_revisions
+from hf_distill.teachers.quantization import build_quantization
 from hf_distill.teachers.revisions import Revision, resolve_revisions
 from hf_distill.teaching import kind_of, students_learn_from
 
@@ -60,6 +66,29 @@ def stand_in_teacher(recipe: Recipe, task: Task, data: TaskData, workspace: Work
     listed = list_revisions(revisions, allow_pickled_weights=recipe.teacher.allow_pickled_weights)
     model = _random_model(_config_of(revisions[-1], recipe), recipe, head=task.head, device=device)
     return StandIn(model, revisions, sum(one.size for one in listed if one.cached != "yes"))
+
+
+def size_as_asked(model: PreTrainedModel, spec: ModelSpec) -> ModelSize:
+    """Return the size of a teacher, its weights quantised where the recipe says so."""
+    size, quantization = model_size(model), build_quantization(spec.quantization, path="teacher.quantization")
+    if quantization is None:
+        return size
+    return dataclasses.replace(size, weight_bytes=int(quantization.weight_bytes(model)))
+
+
+def source_as_asked(model: PreTrainedModel, spec: ModelSpec, folder: Path) -> TeacherSource:
+    """Return a stand-in as a teacher that is run as the recipe says: quantised, lent to the device, compiled.
+
+    Args:
+        model: With random weights, on the CPU.
+        spec: The recipe's teacher.
+        folder: Gets the weights where they are quantised when they are read.
+    """
+    if spec.quantization is None:
+        return LiveTeacher(model, offload=spec.offload, compiled=spec.compile)
+    if not folder.exists():
+        model.save_pretrained(folder)
+    return TeacherSequence(str(folder), quantization=spec.quantization, compiled=spec.compile)
 
 
 def refuse_several_teachers(recipe: Recipe) -> None:

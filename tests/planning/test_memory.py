@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from builders import tiny_model
+from builders import distill_config, tiny_model
 from transformers import TrainingArguments
 
-from hf_distill.planning.memory import BatchShape, dense_head_bytes, step_memory, tiled_head_bytes, total
+from hf_distill.planning.memory import (
+    BatchShape,
+    TeacherCall,
+    dense_head_bytes,
+    step_memory,
+    teacher_call,
+    tiled_head_bytes,
+    total,
+)
 from hf_distill.planning.model_size import ModelSize, model_size
 
 SHAPE = BatchShape(examples=2, tokens=14, positions=16, rows=5)
@@ -70,3 +78,31 @@ def test_a_dense_head_holds_whole_logits_and_a_tiled_one_its_buffers():
     assert tiled_head_bytes(student, teacher, SHAPE, budget=1000) == 1000 + held
     # A few rows of a small vocabulary are less than any budget.
     assert tiled_head_bytes(student, teacher, SHAPE, budget=10**9) == 4 * 5 * (100 + 100) + held
+
+
+def asked(tmp_path, **changes) -> TeacherCall:
+    return teacher_call(distill_config(tmp_path, gradient_accumulation_steps=8, **changes), SHAPE)
+
+
+def test_a_window_is_forgotten_or_goes_beyond_its_cap(tmp_path):
+    assert asked(tmp_path) == TeacherCall(window=1, together=1)
+    assert asked(tmp_path, teacher_window=True) == TeacherCall(window=8, together=8)
+    assert asked(tmp_path, teacher_window=True, teacher_window_examples=5).together == 2
+    assert asked(tmp_path, teacher_window=True, teacher_window_examples=1).together == 1
+
+
+def test_a_windows_answers_take_no_memory(tmp_path):
+    teacher, window = size(weight_bytes=100, hidden=16), TeacherCall(window=4, together=2)
+    lines = named(step_memory(size(), teacher, arguments(tmp_path), SHAPE, head=0, call=window))
+    # Rows in front of the teacher's head for the whole window; one layer's activations of two micro-batches.
+    assert lines["teacher's answers to a window, and a layer of its call"] == 4 * 5 * 4 * 16 + 68 * 16 * 2 * 8
+    assert lines["teacher weights"] == 100
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize(("weights", "beside"), [(10**6, 10**6 - 34 * 16 * 8 * 3 * 2 - 500), (100, None)])
+def test_weights_that_are_lent_take_memory_twice(tmp_path, weights, beside):
+    """They are on the device before the student's activations and its head are."""
+    lent = TeacherCall(lent=True)
+    lines = named(step_memory(size(), size(weight_bytes=weights), arguments(tmp_path), SHAPE, head=500, call=lent))
+    assert lines.get("teacher weights beside the student's, during a call") == beside

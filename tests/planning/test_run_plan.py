@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from plans import cell
-from tiny_recipes import parity_recipe
+from tiny_recipes import SGD, parity_recipe
 
 from hf_distill.planning.run_plan import device_memory, distinct_examples, plan_recipe
 
@@ -35,6 +35,16 @@ def test_steps_that_cost_the_same_are_timed_once(tmp_path):
     twin = {"name": "two_shot", "revision": "auto", "steps": 30}
     both = plan_recipe(parity_recipe(tmp_path / "b", compare={"a": {"name": "one_shot"}, "b": twin}))
     assert both.cells[0].probe is both.cells[1].probe
+
+
+def test_how_the_teacher_is_asked_is_left_out_of_the_plan(tmp_path):
+    training = {"gradient_accumulation_steps": 4, "teacher_window": True}
+    plan = plan_recipe(parity_recipe(tmp_path / "run", training={**SGD, "max_steps": 80, **training}), probe=False)
+    assert any("a window" in line.name for line in plan.memory)
+    recipe = parity_recipe(tmp_path / "run")
+    recipe.teacher.quantization = {"quant_method": "eetq"}
+    with pytest.raises(ValueError, match=r"teacher\.quantization: eetq cannot be used here"):
+        plan_recipe(recipe)
 
 
 def test_targets_that_curricula_share_are_kept_once():

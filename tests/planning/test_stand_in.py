@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 import torch
-from builders import save_teacher_run
+from builders import save_teacher_run, tiny_model
 from teaching_recipes import teaching_recipe
 from tiny_recipes import parity_recipe
 
 from hf_distill.pipeline.cells import task_of
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.planning.stand_in import refuse_several_teachers, stand_in_teacher
+from hf_distill.planning.model_size import model_size
+from hf_distill.planning.stand_in import refuse_several_teachers, size_as_asked, source_as_asked, stand_in_teacher
 from hf_distill.tasks import Task, TaskData
+from hf_distill.teacher_spec import ModelSpec
 
 
 @pytest.fixture
@@ -56,3 +60,26 @@ def test_several_teachers_are_refused_with_what_can_be_asked_instead(tmp_path, k
     with pytest.raises(ValueError, match=f"students of this recipe learn from {whom}.*`hf-distill run --check`"):
         refuse_several_teachers(teaching_recipe(tmp_path, kind))
     assert refuse_several_teachers(parity_recipe(tmp_path)) is None
+
+
+def test_a_teacher_is_run_as_it_is_where_the_recipe_asks_for_more(tmp_path):
+    model = tiny_model("masked_lm")
+    assert size_as_asked(model, ModelSpec()) == model_size(model)
+    source = source_as_asked(model, ModelSpec(compile="eager", offload=True), tmp_path / "unused")
+    assert "teacher.hidden_states" not in source.provides
+    assert not (tmp_path / "unused").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("optimum") is None, reason="the package optimum is not installed")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_quantised_teacher_is_planned_at_its_full_size(tmp_path):
+    torch.manual_seed(0)
+    model = tiny_model("masked_lm", hidden_size=64, intermediate_size=128)
+    spec = ModelSpec(quantization={"quant_method": "quanto", "weights": "int8"})
+    whole, quantised = model_size(model), size_as_asked(model, spec)
+    assert 0.25 * whole.weight_bytes < quantised.weight_bytes < 0.5 * whole.weight_bytes
+    assert quantised.parameters == whole.parameters
+    source = source_as_asked(model, spec, tmp_path / "stand-in")
+    source.attach(head="masked_lm", accelerator=None)
+    source.enter(0)
+    assert source.model.is_quantized
