@@ -6,7 +6,8 @@ import dataclasses
 import shutil
 
 import pytest
-from analysed_run import parity_run, text_run
+from analysed_run import parity_run, text_run, write_run
+from tables import TOKENIZER, write_tagged
 from tiny_recipes import parity_recipe
 
 from hf_distill.evaluation import evaluate
@@ -161,3 +162,21 @@ def test_a_quantised_teacher_has_the_metrics_that_the_run_recorded(tmp_path):
     assert result.metrics == record.teacher["final_metrics"]
     assert result.fidelity is None
     assert result.parameters > 0
+
+
+@pytest.mark.parametrize("name", ["token_classification", "question_answering"])
+def test_heads_with_answers_at_positions_are_measured_alike(tmp_path, name):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    fields = {"data": {"path": str(write_tagged(tmp_path / "tags"))}, "max_length": 24}
+    if name == "question_answering":
+        fields = {"max_length": 64, "doc_stride": 16, "max_question_length": 24}
+        fields |= {"train_examples": 16, "validation_examples": 8}
+    task = {"name": name, "tokenizer": TOKENIZER, **fields}
+    model = {"architecture": "bert", "config": {**sizes, "initializer_range": 0.5}}
+    run = write_run(tmp_path / "run", task, model, steps=(10,), students=("one_shot",), seeds=(0,))
+    found = evaluate_run(run, dataclasses.replace(FAST, length=20))
+    teacher, student = found.models
+    assert run.task.metric in teacher.metrics
+    assert student.fidelity["rows"] == student.calibration["rows"] > 0
+    assert 0 <= student.fidelity["agreement"] <= 1
+    assert {timing.length for timing in found.timings} == {20}
