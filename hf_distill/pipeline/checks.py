@@ -65,7 +65,7 @@ def check_before_training(recipe: Recipe, task: Task, workspace: Workspace, cell
     """
     check_keys(recipe)
     refuse_pushes_over_one_another(cells)
-    refuse_a_teacher_that_another_recipe_makes(recipe)
+    refuse_what_another_recipe_makes(recipe)
     teacher: TeacherSource | None = None
     if recipe.teacher is not None and cells:
         teacher = stand_in_of(recipe, task, workspace)
@@ -91,21 +91,23 @@ def refuse_pushes_over_one_another(cells: Sequence[Cell]) -> None:
         )
 
 
-def refuse_a_teacher_that_another_recipe_makes(recipe: Recipe) -> None:
-    """Say which recipe of the package is to be run first where the teacher is what it leaves, and is not there.
+def refuse_what_another_recipe_makes(recipe: Recipe) -> None:
+    """Say which recipe of the package is to be run first where teacher or student is what it leaves, and is not there.
 
     Raises:
-        ValueError: The teacher's folder is missing below the `output_dir` of such a recipe.
+        ValueError: The model's folder is missing below the `output_dir` of such a recipe.
     """
-    source = recipe.teacher.source if recipe.teacher is not None else None
-    if not isinstance(source, str) or Path(source).exists():
-        return
-    for info in available_recipes():
-        if Path(source).is_relative_to(Recipe.load(info.name).output_dir):
-            raise ValueError(
-                f"teacher.source: {source} is not there; it comes from another recipe. First, from this folder: "
-                f"hf-distill run {info.name}"
-            )
+    sources = {"student.model.pretrained": recipe.student.model.get("pretrained")}
+    sources["teacher.source"] = recipe.teacher.source if recipe.teacher is not None else None
+    for key, source in sources.items():
+        if not isinstance(source, str) or Path(source).exists():
+            continue
+        for info in available_recipes():
+            if Path(source).is_relative_to(Recipe.load(info.name).output_dir):
+                raise ValueError(
+                    f"{key}: {source} is not there; it comes from another recipe. First, from this folder: "
+                    f"hf-distill run {info.name}"
+                )
 
 
 def check_plans(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_distill.pipeline.adapter import refuse_new_weights
@@ -18,6 +18,7 @@ from hf_distill.recipe import Recipe
 from hf_distill.strict_dataclass import to_mapping
 from hf_distill.student_checks import FROM_TEACHER, adapter_export
 from hf_distill.student_making.cut import StudentCut
+from hf_distill.student_making.evidence import forwards_of
 from hf_distill.student_making.origin import ORIGIN_FILE, StudentOrigin
 from hf_distill.student_making.saving import save_student, student_there
 from hf_distill.student_making.student_config import student_config
@@ -62,16 +63,13 @@ def student_model(
     return model
 
 
-def make_student_of_teacher(
-    recipe: Recipe, task: Task, workspace: Workspace, *, on_batch: Callable[[], None] | None = None
-) -> StudentOrigin | None:
+def make_student_of_teacher(recipe: Recipe, task: Task, workspace: Workspace) -> StudentOrigin | None:
     """Cut a recipe's student out of its teacher's final revision, once; None for a student that is not cut out of it.
 
     Args:
         recipe: What is to be run; its teacher is there.
         task: Its task.
         workspace: Its folder, which keeps the student as it was made.
-        on_batch: Called whenever a batch has gone through the teacher.
 
     Raises:
         ValueError: The teacher's weights are not there or cannot be cut, or students here began as another student.
@@ -89,7 +87,9 @@ def make_student_of_teacher(
         if workspace.made_student.exists():
             _make_room(workspace)
         batches = None if data is None else batches_to_look_at(recipe, cut, data)
-        made = cut_out(found, task, cut, batches=batches, looked_at=looked_at, on_batch=on_batch)
+        total, what = forwards_of(cut, len(batches or ())), "Choosing what of its teacher the student keeps"
+        with tqdm(total=total, desc=what, unit="batch", disable=not total) as bar:
+            made = cut_out(found, task, cut, batches=batches, looked_at=looked_at, on_batch=bar.update)
         save_student(made, workspace.made_student, beside=found.folder)
     return made.origin
 

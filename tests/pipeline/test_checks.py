@@ -11,6 +11,7 @@ from hf_distill.pipeline.checks import (
     check_before_training,
     check_plans,
     refuse_pushes_over_one_another,
+    refuse_what_another_recipe_makes,
 )
 from hf_distill.pipeline.teacher import open_teacher, train_teacher
 from hf_distill.pipeline.workspace import Workspace
@@ -155,3 +156,24 @@ def test_a_teacher_that_another_recipe_makes_is_told_with_that_recipe(tmp_path, 
     Path(recipe.teacher.source).mkdir(parents=True)
     with pytest.raises(ValueError, match="holds neither checkpoint-"):
         check(recipe)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "other"),
+    [
+        (
+            {"teacher": {"source": "runs/bert-python-docs/teacher"}},
+            "teacher.source",
+            "language_models/bert_python_docs",
+        ),
+        (
+            {"student": {"model": {"pretrained": "runs/peft-cut-and-adapt/students/one_shot/seed-0"}}},
+            "student.model.pretrained",
+            "peft/cut_and_adapt",
+        ),
+    ],
+)
+def test_what_another_recipe_leaves_is_asked_for_by_that_recipe(tmp_path, monkeypatch, changes, key, other):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=rf"^{key}: .* comes from another recipe.*hf-distill run {other}$"):
+        refuse_what_another_recipe_makes(recipe_with(tmp_path / "run", {"name": "one_shot"}, **changes))

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from source_cases import PEFT_WARNS
 
 from hf_distill.curricula import CURRICULA
 from hf_distill.pipeline.cells import cells_of, task_of
 from hf_distill.pipeline.run import run_recipe
 from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.recipe import Recipe, available_recipes
+from hf_distill.student_checks import adapter_export
 from hf_distill.tasks import TASKS
 from hf_distill.teacher_spec import TeacherTraining
 
@@ -30,6 +32,7 @@ def on_the_hub(recipe: Recipe) -> list[str]:
     teacher = recipe.teacher
     models = [recipe.student.model, *(train.model for _, train in trained_before(recipe))]
     found = [model["pretrained"] for model in models if "pretrained" in model]
+    found = [source for source in found if not source.startswith("runs/")]
     for _, task in tasks_of(recipe):
         data = task.get("data")
         sources = data if isinstance(data, list) else [data]
@@ -106,12 +109,13 @@ def tiny(recipe: Recipe) -> list[str]:
 
 
 def run_tiny(name: str, shared: Path) -> tuple[Recipe, Any]:
-    """Run a recipe with tiny settings in the current folder, after the one whose student is its teacher."""
+    """Run a recipe with tiny settings in the current folder, after the one whose models are its teacher or base."""
     recipe = Recipe.load(name)
-    source = recipe.teacher.source if recipe.teacher is not None else None
-    for other in NAMES if isinstance(source, str) else []:
-        if source.startswith(f"{Recipe.load(other).output_dir}/") and not Path(source).exists():
-            run_tiny(other, shared)
+    sources = [recipe.teacher.source if recipe.teacher is not None else None, recipe.student.model.get("pretrained")]
+    for source in [source for source in sources if isinstance(source, str)]:
+        for other in NAMES:
+            if source.startswith(f"{Recipe.load(other).output_dir}/") and not Path(source).exists():
+                run_tiny(other, shared)
     places = [f"{key}={json.dumps(str(shared / place))}" for key, place in shared_paths(recipe)]
     short = Recipe.load(name, overrides=[*tiny(recipe), *places])
     return short, run_recipe(short)
@@ -156,6 +160,7 @@ def test_a_recipe_reads_and_its_parts_build(name, tmp_path):
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
 
+@PEFT_WARNS
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if not on_the_hub(Recipe.load(name))])
 def test_a_recipe_runs_from_end_to_end(name, tmp_path, monkeypatch, request):
@@ -172,6 +177,7 @@ def test_a_recipe_runs_from_end_to_end(name, tmp_path, monkeypatch, request):
     for run in record.runs:
         assert run.final_metrics
         assert all(value is not None and math.isfinite(value) for value in run.final_metrics.values())
-        assert (tmp_path / recipe.output_dir / run.folder / "model.safetensors").is_file()
+        weights = "adapter_model" if adapter_export(recipe.student) == "adapter" else "model"
+        assert (tmp_path / recipe.output_dir / run.folder / f"{weights}.safetensors").is_file()
         assert (tmp_path / recipe.output_dir / run.folder / "README.md").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["runs"], "everything lies under output_dir"
