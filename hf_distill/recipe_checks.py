@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_distill.finetune_spec import check_finetune
 from hf_distill.recipe_blocks import check_free, check_name, check_seed, check_training, require
-from hf_distill.student_checks import check_student
+from hf_distill.student_checks import adapter_export, check_student
 from hf_distill.teacher_checks import check_teacher
 from hf_distill.wording import given
 
@@ -36,6 +36,11 @@ def check_recipe(recipe: Recipe) -> None:
     _check_seeds(recipe.seeds)
     _check_curricula(recipe)
     check_finetune(recipe.finetune, labels=list(recipe.curricula()), seeds=recipe.seeds, teacher=recipe.teacher)
+    require(
+        not recipe.finetune or adapter_export(recipe.student) != "adapter",
+        "finetune: begins with a student's whole weights, and this one is exported as an adapter alone; set "
+        "student.export: merged.",
+    )
     if recipe.teacher is not None:
         check_teacher(recipe.teacher)
         own = recipe.teacher.self_teacher

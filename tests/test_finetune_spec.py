@@ -85,3 +85,10 @@ def test_a_recipe_that_distils_nothing_trains_no_teacher(block, tmp_path):
         Recipe.from_dict(mapping)
     mapping["teacher"] = {"source": "org/teacher"}
     assert Recipe.from_dict(mapping).finetune[0].teacher
+
+
+def test_an_adapter_alone_is_no_student_to_fine_tune(block, tmp_path):
+    student = {"model": {"pretrained": "org/base"}, "lora": {"r": 2}, "export": "adapter"}
+    with pytest.raises(ValueError, match=r"finetune: begins with a student's whole weights.*student\.export: merged"):
+        parity_recipe(tmp_path, student=student, finetune=[block])
+    assert parity_recipe(tmp_path, student={**student, "export": "merged"}, finetune=[block])
