@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from side_by_side import own_device, wait_for
 from transformers import BertConfig, BertForMaskedLM
 
 from hf_distill import LiveTeacher, ProgressiveDistillConfig, ProgressiveDistillTrainer
@@ -94,16 +95,21 @@ LOOPS = {"all positions": all_positions, "selected logits": selected_logits, "la
 
 def bare_steps(student, teacher, data: list[dict[str, torch.Tensor]], size: int, loss_of=labelled_rows) -> float:
     """A loop without a trainer: one clip, one AdamW step; return the mean seconds of a step."""
+    device = own_device()
+    student, teacher = student.to(device), teacher.to(device)
     optimizer = fused_adamw(student)
     student.train()
+    wait_for(device)
     began = time.perf_counter()
     for start in range(0, len(data), size):
-        batch = {key: torch.stack([row[key] for row in data[start : start + size]]) for key in data[0]}
-        rows = batch.pop("labels") != -100
-        loss_of(student, teacher, batch, rows).backward()
+        rows = data[start : start + size]
+        batch = {key: torch.stack([row[key] for row in rows]).to(device) for key in data[0]}
+        counted = batch.pop("labels") != -100
+        loss_of(student, teacher, batch, counted).backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), LONGEST_GRADIENT)
         optimizer.step()
         optimizer.zero_grad()
+    wait_for(device)
     return (time.perf_counter() - began) * size / len(data)
 
 
@@ -122,6 +128,7 @@ def trainer_steps(student, teacher, data: list[dict[str, torch.Tensor]], size: i
     trainer = trainer_of(student, teacher, data, size, folder)
     began = time.perf_counter()
     trainer.train()
+    wait_for(own_device())
     # The whole run divided by its steps: fetching, hooks and logging included, nothing hidden between steps.
     return (time.perf_counter() - began) / trainer.args.max_steps
 

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 
 import torch
+from side_by_side import CPU
 from torch import Tensor
 
 from hf_distill.kernels import HeadRows, RowTerm, dense_loss, tiled_loss
@@ -15,16 +16,18 @@ FLOOR = "four products"
 
 
 class Heads:
-    """Random rows and heads of a student (256 wide) and a teacher (512 wide), and the ways to compare them.
+    """Random rows and heads of a student (256 wide) and a teacher (512 wide) in float32, and the ways to compare them.
 
     The floor is the four products that no way can avoid: logits of both, gradients of hidden states and head. All
     other ways compute the mean over tokens of the generalized JSD, for beta = 0 the forward KL.
     """
 
-    def __init__(self, tokens: int, vocabulary: int, beta: float) -> None:
+    def __init__(self, tokens: int, vocabulary: int, beta: float, device: torch.device = CPU) -> None:
         torch.manual_seed(0)
-        self.hidden, self.teacher_hidden = torch.randn(tokens, 256), torch.randn(tokens, 512)
-        self.weight, self.teacher_weight = torch.randn(vocabulary, 256) * 0.05, torch.randn(vocabulary, 512) * 0.05
+        hidden = [torch.randn(tokens, width) for width in (256, 512)]
+        weights = [torch.randn(vocabulary, width) * 0.05 for width in (256, 512)]
+        self.hidden, self.teacher_hidden = (one.to(device) for one in hidden)
+        self.weight, self.teacher_weight = (one.to(device) for one in weights)
         self.leaves = [self.hidden.requires_grad_(), self.weight.requires_grad_()]
         self.beta = beta
         ways = {FLOOR: self.products, "tiles": self.tiles, "whole logits": self.whole, "trl dense": self.trl_dense}
@@ -58,7 +61,7 @@ class Heads:
         with torch.no_grad():
             teacher = self.teacher_hidden @ self.teacher_weight.t()
         # As its trainer calls it: with labels, of which every one counts here.
-        labels = torch.zeros(len(self.hidden), dtype=torch.long)
+        labels = torch.zeros(len(self.hidden), dtype=torch.long, device=self.hidden.device)
         student = self.hidden @ self.weight.t()
         self.backward(trainer.generalized_jsd_loss(student, teacher, labels=labels, beta=self.beta))
 
@@ -71,13 +74,13 @@ class Heads:
         loss = importlib.import_module("liger_kernel.chunked_loss.jsd_loss").LigerFusedLinearJSDLoss(
             weight_hard_loss=0.0, weight_soft_loss=1.0, beta=self.beta, compiled=False
         )
-        labels = torch.zeros(len(self.hidden), dtype=torch.long)
+        labels = torch.zeros(len(self.hidden), dtype=torch.long, device=self.hidden.device)
         self.backward(loss(self.hidden, self.weight, self.teacher_hidden, self.teacher_weight, labels))
 
 
-def available(beta: float) -> list[str]:
+def available(beta: float, device: torch.device = CPU) -> list[str]:
     """Return the ways that can be imported here, after one small run of each."""
-    heads, names = Heads(32, 64, beta), []
+    heads, names = Heads(32, 64, beta, device), []
     for name, way in heads.ways.items():
         try:
             way()

@@ -10,10 +10,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 MIB = 2**20
+CPU = torch.device("cpu")
 
 
-def times_in_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def own_device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until all that was asked of a device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def times_in_turns(
+    ways: Mapping[str, Callable[[], object]], rounds: int, device: torch.device = CPU
+) -> dict[str, list[float]]:
     """Run each way once unmeasured, then all of them in turns; return the seconds of each round.
 
     In turns, so that whatever else the machine does falls on all of them alike.
@@ -23,8 +39,10 @@ def times_in_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dic
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
+            wait_for(device)
             began = time.perf_counter()
             way()
+            wait_for(device)
             seconds[name].append(time.perf_counter() - began)
     return seconds
 
@@ -40,8 +58,13 @@ def resident(which: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
 
 
-def extra_memory(work: Callable[[], object]) -> float:
-    """Return by how many MiB the resident memory rises at most while `work` runs."""
+def extra_memory(work: Callable[[], object], device: torch.device = CPU) -> float:
+    """Return by how many MiB the resident memory, or what is allocated on a GPU, rises at most while `work` runs."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return (torch.cuda.max_memory_allocated(device) - before) / MIB
     # Forgets the peak so far; `ru_maxrss` would not do, a process inherits it from the one that started it.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = resident("VmRSS")

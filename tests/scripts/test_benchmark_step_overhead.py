@@ -14,7 +14,9 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "benchmark_step_overh
 
 @pytest.fixture(scope="module")
 def benchmark() -> SimpleNamespace:
-    return SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)  # where a script finds its neighbours
+        return SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 
 
 def test_both_sides_step_the_same_parameters_with_the_same_optimizer(benchmark, tmp_path):
