@@ -12,7 +12,7 @@ from accelerate import PartialState
 
 from hf_distill.analysis.latency import first_example, latency_info
 from hf_distill.hub.card import save_student_card
-from hf_distill.pipeline.adapter import sizes_of
+from hf_distill.pipeline.adapter import adapter_record, sizes_of
 from hf_distill.pipeline.after_run import ask_after_run
 from hf_distill.pipeline.cached import check_covered, faculty_of
 from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, task_of
@@ -141,10 +141,7 @@ def new_record(recipe: Recipe, task: Task, command: list[str]) -> RunRecord:
             "greater_is_better": task.greater_is_better,
             "level": recipe.level,
         },
-        student={
-            "origin": dict(recipe.student.model),
-            **({"lora": recipe.student.lora} if recipe.student.lora is not None else {}),
-        },
+        student={"origin": dict(recipe.student.model), **adapter_record(recipe.student)},
     )
 
 
