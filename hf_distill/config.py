@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 from hf_distill.signals import Head
 
 AtSwitch = Literal["continue", "reset_optimizer", "restart"]
+OnBadBatch = Literal["stop", "skip"]
 
 
 @dataclass(kw_only=True)
@@ -37,6 +38,13 @@ class ProgressiveDistillConfig(TrainingArguments):
             "do), `reset_optimizer` state, or `restart` both for the stage's own length."
         },
     )
+    on_bad_batch: OnBadBatch = field(
+        default="stop",
+        metadata={
+            "help": "a step whose loss or gradient is not finite: `stop`, naming the examples, or `skip` the step. It "
+            "is never trained on."
+        },
+    )
     head: str | None = field(
         default=None,
         metadata={
@@ -61,6 +69,13 @@ class ProgressiveDistillConfig(TrainingArguments):
         super().__post_init__()
         if self.at_switch not in ("continue", "reset_optimizer", "restart"):
             raise ValueError(f"at_switch must be `continue`, `reset_optimizer` or `restart`, got {self.at_switch!r}")
+        if self.on_bad_batch not in get_args(OnBadBatch):
+            raise ValueError(f"on_bad_batch must be `stop` or `skip`, got {self.on_bad_batch!r}")
+        if self.enable_jit_checkpoint:
+            raise ValueError(
+                "enable_jit_checkpoint saves in the middle of a step, each rank for itself; leave it out: SIGTERM is "
+                "always answered with a checkpoint at the end of the step and exit code 143"
+            )
         if self.head is not None and self.head not in get_args(Head):
             raise ValueError(f"head must be one of {', '.join(get_args(Head))} or null, got {self.head!r}")
         if self.teacher_window_examples is not None and not (self.teacher_window and self.teacher_window_examples > 0):

@@ -7,20 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Trainer
 
-from hf_distill.distillation import Distillation
+from hf_distill.faults.guarded_training import GuardedTraining
 from hf_distill.model_outputs import logits_of, predictions_of
 from hf_distill.signal_reader import Student
 
 
-class LossTraining(Trainer):
+class LossTraining(GuardedTraining):
     """A Trainer whose loss is that of its `distillation`."""
 
     # The loss is divided by the items of the whole accumulation window, so the Trainer must not divide again.
     loss_is_scaled_for_ga = True
 
-    distillation: Distillation
     _signature_columns: Any
     _student_arguments: frozenset[str]
 
@@ -55,6 +53,7 @@ class LossTraining(Trainer):
             scale = self.accelerator.num_processes // self.get_tp_size()
             step = self.state.global_step
             loss, logits = self.distillation.training_loss(student, inputs, step=step, scale=scale)
+            loss = self.before_backward(student, inputs, loss)
         else:
             output = student.forward(self.distillation.reader.positioned(inputs))
             logits = logits_of(output, inputs.get("attention_mask"))

@@ -29,6 +29,9 @@ def accuracy(prediction: EvalPrediction) -> dict[str, float]:
     return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
+FIXED = {"name": "n_shot", "steps": 5}
+
+
 def make_trainer(
     folder: Path, teacher: Path, curriculum: dict[str, Any], kill_at: int | None
 ) -> ProgressiveDistillTrainer:

@@ -23,8 +23,8 @@ ROOT = TESTS.parent
 PYTHONPATH = os.pathsep.join([str(ROOT), str(TESTS)])
 RANKS = 2
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(RANKS))
-KILLED = ("killed_run", "killed_pipeline", "killed_seq2seq")
-"""Modules whose functions `run_until_killed` runs; they are imported once for all."""
+KILLED = ("killed_run", "killed_pipeline", "killed_seq2seq", "faulty_run")
+"""Modules whose functions `run_alone` runs; they are imported once for all."""
 
 Found = dict[str, torch.Tensor]
 
@@ -45,16 +45,22 @@ def once_for_all(factory: pytest.TempPathFactory, name: str, make: Callable[[Pat
 # ---- ranks ----
 
 
-def run_two_ranks(*arguments: str | Path) -> str:
-    """Run a script, or `-m` and a module, on two CPU processes; return what they printed."""
-    done = subprocess.run(
+def launch_two_ranks(*arguments: str | Path, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a script, or `-m` and a module, on two CPU processes that may fail, for at most so many seconds."""
+    return subprocess.run(
         [sys.executable, *TORCHRUN, *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": PYTHONPATH},
         capture_output=True,
         text=True,
         check=False,
+        timeout=seconds,
     )
+
+
+def run_two_ranks(*arguments: str | Path) -> str:
+    """Run a script, or `-m` and a module, on two CPU processes; return what they printed."""
+    done = launch_two_ranks(*arguments)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -84,8 +90,11 @@ def assert_wrapped(trainer: ProgressiveDistillTrainer) -> None:
 # ---- runs that are killed ----
 
 
-def run_until_killed(work: Callable[..., Any], folder: Path, *arguments: Any) -> None:
-    """Run a function of `KILLED` on a folder, in a process that it is expected to end with SIGKILL."""
+def run_alone(work: Callable[..., Any], folder: Path, *arguments: Any) -> tuple[int, str]:
+    """Run a function of `KILLED` on a folder in a process of its own; return its exit code and what it complained of.
+
+    The code of a process that a signal has ended is the signal's number, negative.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(KILLED))
     errors = folder.with_suffix(".errors")
@@ -94,10 +103,17 @@ def run_until_killed(work: Callable[..., Any], folder: Path, *arguments: Any) ->
         patch.setenv("PYTHONPATH", PYTHONPATH)  # of the server that imports and forks
         process.start()
     process.join()
-    assert process.exitcode == -signal.SIGKILL, f"{arguments}: {errors.read_text(encoding='utf-8')}"
+    assert process.exitcode is not None
+    return process.exitcode, errors.read_text(encoding="utf-8")
+
+
+def run_until_killed(work: Callable[..., Any], folder: Path, *arguments: Any) -> None:
+    """Run a function of `KILLED` on a folder, in a process that it is expected to end with SIGKILL."""
+    code, errors = run_alone(work, folder, *arguments)
+    assert code == -signal.SIGKILL, f"{arguments}: {errors}"
 
 
 def _run_alone(errors: Path, work: Callable[..., Any], *arguments: Any) -> None:
-    sys.stderr = errors.open("w", encoding="utf-8")
+    sys.stderr = errors.open("w", encoding="utf-8", buffering=1)
     torch.set_num_threads(1)
     work(*arguments)

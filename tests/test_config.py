@@ -58,5 +58,5 @@ def test_the_arguments_are_read_by_transformers_parser(tmp_path):
 
 def test_every_own_field_explains_itself():
     own = set(ProgressiveDistillConfig.__dataclass_fields__) - set(TrainingArguments.__dataclass_fields__)
-    assert own == {"curriculum", "at_switch", "head", "teacher_window", "teacher_window_examples"}
+    assert own == {"curriculum", "at_switch", "head", "on_bad_batch", "teacher_window", "teacher_window_examples"}
     assert all(ProgressiveDistillConfig.__dataclass_fields__[name].metadata["help"] for name in own)

@@ -51,7 +51,7 @@ EXPECTED = {
 
 
 def launched(file: Path) -> tuple[Any, dict[str, str]]:
-    """The arguments and the environment that `accelerate launch --config_file FILE -m hf_distill run x` starts with."""
+    """The arguments and environment that `accelerate launch --config_file FILE -m hf_distill run x` starts with."""
     words = ["--config_file", str(file), "--main_process_port", "0", "-m", "hf_distill", "run", "x"]
     if file.stem == "ddp_nodes":
         words = ["--main_process_ip", "10.0.0.1", "--machine_rank", "1", *words[:2], *words[4:]]
