@@ -45,6 +45,25 @@ def write_sentences(
     return folder
 
 
+GERMAN = dict(zip(WORDS, [f"{word[::-1]}en" for word in WORDS], strict=True))
+
+
+def pair_rows(count: int, *, seed: int = 0, languages: tuple[str, str] = ("en", "de")) -> list[dict[str, Any]]:
+    """Return sentences in a language whose words are known, and in another that has a word for each of them."""
+    source, target = languages
+    return [
+        {"translation": {source: text, target: " ".join(GERMAN[word] for word in text.split())}}
+        for text in sentences(count, seed=seed, words=(2, 7))
+    ]
+
+
+def write_pairs(folder: Path, *, splits: Sequence[str] = ("train", "validation"), count: int = 12) -> Path:
+    """Write splits of translated sentences and return the folder."""
+    for seed, split in enumerate(splits):
+        write_split(folder, split, pair_rows(count, seed=seed))
+    return folder
+
+
 TAGS = ("O", "B-person", "I-person", "B-place")
 
 

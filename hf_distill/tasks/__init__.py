@@ -12,8 +12,10 @@ from hf_distill.tasks.parity_model import ParityMlpConfig, ParityMlpForSequenceC
 from hf_distill.tasks.pcfg import Pcfg, PcfgCausal
 from hf_distill.tasks.question_answering import QuestionAnswering
 from hf_distill.tasks.sinusoid import NoisySinusoid
+from hf_distill.tasks.summarization import Summarization
 from hf_distill.tasks.text_classification import TextClassification
 from hf_distill.tasks.token_classification import TokenClassification
+from hf_distill.tasks.translation import Translation
 
 __all__ = [
     "TASKS",
@@ -29,8 +31,10 @@ __all__ = [
     "Pcfg",
     "PcfgCausal",
     "QuestionAnswering",
+    "Summarization",
     "Task",
     "TaskData",
     "TextClassification",
     "TokenClassification",
+    "Translation",
 ]

@@ -9,9 +9,9 @@ from typing import Any
 
 from hf_distill.tasks.base import TASKS
 from hf_distill.tasks.glue_subsets import LARGEST_SCORE, Subset, glue_subsets
-from hf_distill.tasks.labelled_text import Further
 from hf_distill.tasks.sentence_task import SentenceTask
 from hf_distill.tasks.table_sources import TableSource
+from hf_distill.tasks.table_task import Further
 from hf_distill.wording import did_you_mean
 
 

@@ -6,8 +6,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hf_distill.tasks.labelled_text import Further, LabelledTextTask
+from hf_distill.tasks.labelled_text import LabelledTextTask
 from hf_distill.tasks.table_sources import LANGUAGE, Table, TableSource
+from hf_distill.tasks.table_task import Further
 
 LANGUAGES = "languages"
 """The group of the evaluation languages: `f1_mean_languages` is the mean over them."""

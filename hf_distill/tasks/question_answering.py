@@ -15,11 +15,11 @@ from hf_distill.strict_dataclass import from_mapping
 from hf_distill.tasks.answer_windows import Span, Windows, cut_questions, windows_of
 from hf_distill.tasks.base import TASKS
 from hf_distill.tasks.generated_questions import GeneratedQuestions
-from hf_distill.tasks.labelled_text import Encoded
 from hf_distill.tasks.model_building import AutoClass
 from hf_distill.tasks.multilingual import MultilingualTask
 from hf_distill.tasks.sentence_task import check_texts
 from hf_distill.tasks.table_sources import Table, TableSource, table_source
+from hf_distill.tasks.table_task import Encoded
 from hf_distill.tasks.text_rows import fills
 from hf_distill.tasks.token_rows import RaggedExamples
 

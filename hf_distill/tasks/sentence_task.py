@@ -16,9 +16,10 @@ from hf_distill.label_maps import order_of
 from hf_distill.metrics.sentence_metrics import SentenceMetrics
 from hf_distill.signals import Head
 from hf_distill.tasks.image_sources import class_numbers
-from hf_distill.tasks.labelled_text import Encoded, LabelledTextTask
+from hf_distill.tasks.labelled_text import LabelledTextTask
 from hf_distill.tasks.model_building import AutoClass
 from hf_distill.tasks.table_sources import Table, TableSource
+from hf_distill.tasks.table_task import Encoded
 from hf_distill.tasks.text_rows import encode_texts, fills
 from hf_distill.tasks.token_rows import RaggedExamples
 

@@ -13,10 +13,10 @@ from hf_distill.label_maps import order_of
 from hf_distill.metrics.entity_metrics import EntityMetrics, best_tags
 from hf_distill.signals import IGNORE_INDEX, Head
 from hf_distill.tasks.base import TASKS
-from hf_distill.tasks.labelled_text import Encoded
 from hf_distill.tasks.model_building import AutoClass
 from hf_distill.tasks.multilingual import MultilingualTask
 from hf_distill.tasks.table_sources import Table
+from hf_distill.tasks.table_task import Encoded
 from hf_distill.tasks.text_rows import fills
 from hf_distill.tasks.token_rows import Ragged, RaggedExamples
 from hf_distill.tasks.word_tokens import NO_WORD, word_tokens, words_found

@@ -57,7 +57,7 @@ class RaggedExamples(BatchDataset):
     """Examples with columns of one number a position, padded on the right, and columns of one number an example.
 
     Args:
-        columns: By name, one number a position; all of one length within a row. "input_ids" is among them.
+        columns: By name, one number a position. "input_ids" is among them; a decoder's have lengths of their own.
         fills: What fills up each of these columns.
         per_example: By name, one number an example; "labels" of a classifier, for instance.
     """
@@ -81,7 +81,7 @@ class RaggedExamples(BatchDataset):
         return self.columns["input_ids"].lengths
 
     def batch(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
-        """Return the examples `rows` with an attention mask, no wider than the longest of them."""
+        """Return the examples `rows` with an attention mask, each column no wider than the longest of them."""
         padded = {name: torch.from_numpy(c.padded(rows, self.fills[name])) for name, c in self.columns.items()}
         attended_BT = np.arange(padded["input_ids"].shape[1]) < self.lengths[rows, None]
         single = {name: torch.from_numpy(np.ascontiguousarray(v[rows])) for name, v in self.per_example.items()}
@@ -111,22 +111,23 @@ class RaggedCollator:
         self.fills = {**fills, "attention_mask": 0}
 
     def __call__(self, features: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return the columns with all rows of `features`, padded on the right to the longest of them."""
+        """Return the columns with all rows of `features`, each padded on the right to the longest of them."""
         if len(features) == 1 and features[0]["input_ids"].ndim > 1:
             return features[0]
-        width = max(feature["input_ids"].shape[-1] for feature in features)
+        filled = [name for name in features[0] if name in self.fills]
+        widths = {name: max(feature[name].shape[-1] for feature in features) for name in filled}
         batches = [feature["input_ids"].ndim > 1 for feature in features]
         return {
             name: torch.cat(
                 [
-                    self._filled(name, feature[name] if is_batch else feature[name][None], width)
+                    self._filled(name, feature[name] if is_batch else feature[name][None], widths.get(name))
                     for feature, is_batch in zip(features, batches, strict=True)
                 ]
             )
             for name in features[0]
         }
 
-    def _filled(self, name: str, values: Tensor, width: int) -> Tensor:
-        if name not in self.fills:
+    def _filled(self, name: str, values: Tensor, width: int | None) -> Tensor:
+        if width is None:
             return values
         return F.pad(values, (0, width - values.shape[-1]), value=self.fills[name])

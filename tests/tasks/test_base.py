@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tables import write_sentences, write_tagged
+from tables import pair_rows, write_pairs, write_sentences, write_split, write_tagged
 from transformers import AutoModel
 
 from hf_distill.model_outputs import logits_of, predictions_of
@@ -15,6 +15,7 @@ from hf_distill.strict_dataclass import from_mapping, to_mapping
 from hf_distill.tasks import TASKS, Task
 
 TOKENIZER = {"train": {"kind": "wordpiece", "vocab_size": 320}}
+BYTES = {"train": {"kind": "bpe", "vocab_size": 320}}
 SMALL: dict[str, dict[str, Any]] = {
     "parity": {"d": 12, "k": 2, "train_examples": 50, "validation_examples": 20},
     "noisy_sinusoid": {"train_examples": 50, "validation_examples": 20},
@@ -33,8 +34,11 @@ SMALL: dict[str, dict[str, Any]] = {
         "doc_stride": 8,
         "max_question_length": 16,
     },
+    "translation": {"tokenizer": BYTES, "source_lang": "en", "target_lang": "de", "max_target_length": 12},
+    "summarization": {"tokenizer": BYTES, "text_column": "text", "summary_column": "summary"},
 }
 BERT = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+T5 = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
 MODELS: dict[str, dict[str, Any]] = {
     "regression": {"architecture": "sinusoid_mlp", "config": {"hidden_size": 8}},
     "classification": {"architecture": "parity_mlp", "config": {"width": 8}},
@@ -45,6 +49,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "text_classification": {"architecture": "bert", "config": BERT},
     "token_classification": {"architecture": "bert", "config": BERT},
     "question_answering": {"architecture": "bert", "config": BERT},
+    "seq2seq_lm": {
+        "architecture": "t5",
+        "config": {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2},
+    },
 }
 
 
@@ -54,6 +62,11 @@ def write_data(name: str, folder: Path) -> Path | None:
         return write_sentences(folder, ["sentence1", "sentence2"], [0, 1, 1, 0, 1])
     if name == "text_classification":
         return write_sentences(folder, ["text"], ["no", "yes", "yes", "no", "yes"])
+    if name == "translation":
+        return write_pairs(folder)
+    if name == "summarization":
+        rows = [{"text": row["translation"]["en"], "summary": row["translation"]["de"]} for row in pair_rows(12)]
+        return write_split(write_split(folder, "train", rows), "validation", rows[:5])
     return write_tagged(folder) if name == "token_classification" else None
 
 
@@ -80,10 +93,7 @@ def test_a_task_is_not_what_its_class_says(task: Task, cache_dir: Path) -> None:
     model = task.build_model(model_of(task), data).eval()
     # Whole, because metrics of answers need every window of a question.
     batch = data.collator(data.validation.__getitems__(range(len(data.validation))))  # type: ignore[attr-defined, arg-type]
-    with torch.no_grad():
-        output = model(**{name: values for name, values in batch.items() if name != "labels"})
-    found = predictions_of(task.head, logits_of(output, batch.get("attention_mask")))
-    predictions: Any = tuple(found.values()) if len(found) > 1 else found["logits"]
+    predictions: Any = predicted(task, model, {name: values for name, values in batch.items() if name != "labels"})
     keys = ("start_positions", "end_positions") if task.head == "question_answering" else ("labels",)
     labels = tuple(batch[key] for key in keys)
     if data.preprocess_logits_for_metrics is not None:
@@ -94,6 +104,16 @@ def test_a_task_is_not_what_its_class_says(task: Task, cache_dir: Path) -> None:
     assert task.metric in metrics
     assert all(type(value) is float for value in metrics.values())
     assert not any(name.startswith("eval_") for name in metrics)
+
+
+def predicted(task: Task, model: Any, inputs: dict[str, Any]) -> Any:
+    """What an evaluation hands to the metrics: logits, or what the model writes."""
+    if task.training_defaults().get("predict_with_generate"):
+        return model.generate(**inputs, max_length=task.training_defaults()["generation_max_length"])
+    with torch.no_grad():
+        output = model(**inputs)
+    found = predictions_of(task.head, logits_of(output, inputs.get("attention_mask")))
+    return tuple(found.values()) if len(found) > 1 else found["logits"]
 
 
 def _arrays(values: Any) -> Any:

@@ -11,7 +11,7 @@ from tables import TOKENIZER, write_sentences
 from transformers import BertForSequenceClassification, BertModel
 
 from hf_distill.tasks import TASKS, Task
-from hf_distill.tasks.labelled_text import evenly
+from hf_distill.tasks.table_task import evenly
 
 BERT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 LABELS = [0, 1, 1, 0, 1, 0]
