@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from hf_distill.analysis.drawing import INK, MUTED, new_figure, save_figure, series_colour, spread_labels, style_axes
@@ -16,7 +15,8 @@ from hf_distill.report.evaluation_rows import EvaluatedRow, EvaluatedTable, batc
 from hf_distill.report.wording import number, words
 
 Cost = Literal["latency", "parameters"]
-_LABEL_GAP = 0.052  # of the height of the axes
+# Shares of the axes: between two names, from a point to its name, and about the width of a letter.
+_LABEL_GAP, _ABOVE, _BESIDE, _LETTER = 0.052, 0.035, 0.025, 0.0088
 _MARKERS = {"teacher": "D", "student": "o", "baseline": "s"}
 
 
@@ -111,7 +111,7 @@ def plot_pareto(info: ParetoInfo, path: str | Path, *, title: str | None = None)
         y_label=f"{words(info.metric)} ({better} is better)",
     )
     axes.grid(axis="x", color="#eef0f4", linewidth=0.8)
-    _draw_names(figure, axes, info)
+    _draw_names(axes, info)
     return save_figure(figure, path)
 
 
@@ -146,15 +146,14 @@ def _scale(axes: Axes, info: ParetoInfo) -> None:
     low, high = min(costs), max(costs)
     if high / low < 1.05:
         low, high = low / 1.5, high * 1.5
-    # Names stand to the right of their points.
     span = math.log(high / low)
     axes.set_xscale("log")
-    axes.set_xlim(low * math.exp(-0.12 * span), high * math.exp(0.45 * span))
+    axes.set_xlim(low * math.exp(-0.15 * span), high * math.exp(0.2 * span))
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(EngFormatter(unit="s" if info.cost == "latency" else "", sep=" "))
     values = [value for point in info.points for value in (point.quality_low, point.quality_high)]
-    room = 0.09 * (max(values) - min(values)) or 0.05 * abs(max(values)) or 0.1
+    room = 0.1 * (max(values) - min(values)) or 0.05 * abs(max(values)) or 0.1
     axes.set_ylim(min(values) - room, max(values) + room)
 
 
@@ -181,17 +180,28 @@ def _draw_front(axes: Axes, info: ParetoInfo) -> None:
     axes.plot(x, y, drawstyle="steps-post", color=MUTED, linewidth=1.2, linestyle=(0, (5, 2)), zorder=2)
 
 
-def _draw_names(figure: Figure, axes: Axes, info: ParetoInfo) -> None:
-    """Name every point to its right; names of neighbours are moved apart and keep a thin line to their point."""
+def _draw_names(axes: Axes, info: ParetoInfo) -> None:
+    """Name every point, above its bars and to its right, or to its left where there is no room.
+
+    Names of neighbours are moved apart and keep a thin line to their point.
+    """
     low, high = axes.get_ylim()
     left, right = (math.log(value) for value in axes.get_xlim())
-    ends = [(math.log(point.cost_high) - left) / (right - left) for point in info.points]
-    for group in _neighbours([(math.log(point.cost) - left) / (right - left) for point in info.points]):
-        wanted = [(info.points[place].quality - low) / (high - low) for place in group]
+    across = [(math.log(point.cost) - left) / (right - left) for point in info.points]
+    for group in _neighbours(across):
+        wanted = [(info.points[place].quality - low) / (high - low) + _ABOVE for place in group]
         placed = spread_labels(wanted, gap=_LABEL_GAP, low=0.02, high=0.98)
-        column = max(ends[place] for place in group) + 0.03
+        longest = max(len(name_of(info.points[place])) for place in group)
+        edge = max(across[place] for place in group)
+        fits = edge + _BESIDE + longest * _LETTER <= 1.0
+        column = edge + _BESIDE if fits else min(across[place] for place in group) - _BESIDE
         for place, position in zip(group, placed, strict=True):
-            _name(axes, info.points[place], on_front=place in info.front, at=(column, position))
+            _name(axes, info.points[place], on_front=place in info.front, at=(column, position), to_right=fits)
+
+
+def name_of(point: ParetoPoint) -> str:
+    """Return what stands beside a point."""
+    return f"{point.label}  {number(point.quality)}"
 
 
 def _neighbours(across: Sequence[float]) -> list[list[int]]:
@@ -205,7 +215,7 @@ def _neighbours(across: Sequence[float]) -> list[list[int]]:
     return groups
 
 
-def _name(axes: Axes, point: ParetoPoint, *, on_front: bool, at: tuple[float, float]) -> None:
+def _name(axes: Axes, point: ParetoPoint, *, on_front: bool, at: tuple[float, float], to_right: bool) -> None:
     arrow: dict[str, Any] = {
         "arrowstyle": "-",
         "color": point_colour(point),
@@ -213,10 +223,10 @@ def _name(axes: Axes, point: ParetoPoint, *, on_front: bool, at: tuple[float, fl
         "alpha": 0.6,
         "shrinkA": 2,
         "shrinkB": 5,
-        "relpos": (0, 0.5),
+        "relpos": (0 if to_right else 1, 0.5),
     }
     axes.annotate(
-        f"{point.label}  {number(point.quality)}",
+        name_of(point),
         (point.cost, point.quality),
         xycoords="data",
         xytext=at,
@@ -225,6 +235,7 @@ def _name(axes: Axes, point: ParetoPoint, *, on_front: bool, at: tuple[float, fl
         color=point_colour(point),
         fontweight="bold" if on_front else "normal",
         va="center",
+        ha="left" if to_right else "right",
         arrowprops=arrow,
         annotation_clip=False,
         bbox={"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.9},

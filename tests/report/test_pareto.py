@@ -81,3 +81,13 @@ def test_equal_points_and_a_single_one_are_drawn(tmp_path):
 def test_nothing_to_draw_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no model has both a metric and a cost"):
         plot_pareto(ParetoInfo("accuracy", True, "latency", "", (), ()), tmp_path / "none.png")
+
+
+def test_no_name_is_cut_at_the_edge_however_long_the_bars(tmp_path):
+    evaluation = sample_evaluation()
+    for timing in evaluation.timings:
+        if timing.shape == "large":
+            timing.quartile_seconds = (timing.median_seconds, 9 * timing.median_seconds)
+    path = plot_pareto(pareto_info(evaluated_table(evaluation)), tmp_path / "pareto.png")
+    edge = Image.open(path).convert("L").crop((1494, 0, 1500, 870))
+    assert edge.getextrema() == (255, 255)
