@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 from analysed_run import parity_run, text_run, write_run
-from tables import TOKENIZER, write_tagged
+from tables import TOKENIZER, write_pairs, write_tagged
 from tiny_recipes import parity_recipe
 
 from hf_distill.evaluation import evaluate
@@ -164,15 +164,22 @@ def test_a_quantised_teacher_has_the_metrics_that_the_run_recorded(tmp_path):
     assert result.parameters > 0
 
 
-@pytest.mark.parametrize("name", ["token_classification", "question_answering"])
+@pytest.mark.parametrize("name", ["token_classification", "question_answering", "translation"])
 def test_heads_with_answers_at_positions_are_measured_alike(tmp_path, name):
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     fields = {"data": {"path": str(write_tagged(tmp_path / "tags"))}, "max_length": 24}
     if name == "question_answering":
         fields = {"max_length": 64, "doc_stride": 16, "max_question_length": 24}
         fields |= {"train_examples": 16, "validation_examples": 8}
-    task = {"name": name, "tokenizer": TOKENIZER, **fields}
     model = {"architecture": "bert", "config": {**sizes, "initializer_range": 0.5}}
+    if name == "translation":
+        fields = {"source_lang": "en", "target_lang": "de", "data": {"path": str(write_pairs(tmp_path / "pairs"))}}
+        fields |= {"tokenizer": {"train": {"kind": "bpe", "vocab_size": 320}}}
+        model = {
+            "architecture": "t5",
+            "config": {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_heads": 2, "num_layers": 1},
+        }
+    task = {"name": name, "tokenizer": TOKENIZER, **fields}
     run = write_run(tmp_path / "run", task, model, steps=(10,), students=("one_shot",), seeds=(0,))
     found = evaluate_run(run, dataclasses.replace(FAST, length=20))
     teacher, student = found.models
