@@ -72,7 +72,7 @@ class LossLog:
         if accelerator.num_processes > 1 and names:
             values = accelerator.reduce(values, reduction="mean")
         self.parts, self.part_steps = {}, {}
-        self._collect()
+        self.collect()
         parts = dict(zip(names, values.tolist(), strict=True))
         stalls, self._logged_stalls = self.stalls[self._logged_stalls :], len(self.stalls)
         return parts | ({"teacher/stall_seconds": sum(stalls)} if stalls else {}) | self._speed(accelerator.device)
@@ -107,7 +107,8 @@ class LossLog:
         yield
         self.teacher_seconds += time.perf_counter() - started
 
-    def _collect(self) -> None:
+    def collect(self) -> None:
+        """Add up what teacher forwards have taken so far; on a GPU this waits for the last one."""
         for start, stop in self._events:
             stop.synchronize()
             self.teacher_seconds += start.elapsed_time(stop) / 1000.0

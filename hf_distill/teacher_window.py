@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -142,10 +143,14 @@ class TeacherWindow:
         return {key: value for key, value in self._positioned(moved).items() if key in read and value is not None}
 
     def _joined(self, batches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        pad = self.teacher.config.get_text_config().pad_token_id
-        if self.head in ("classification", "regression") and "input_ids" in batches[0] and pad is None:
+        if self.head in ("classification", "regression") and "input_ids" in batches[0] and self._pad is None:
             raise ValueError("its configuration has no pad_token_id, so it finds the ends of texts of one length only")
-        return join(batches, pad=pad or 0, may_pad=self.head not in AS_WIDE_AS_THE_TEXT)
+        return join(batches, pad=self._pad or 0, may_pad=self.head not in AS_WIDE_AS_THE_TEXT)
+
+    @cached_property
+    def _pad(self) -> int | None:
+        # Models that read no text have none.
+        return self.teacher.config.get_text_config().to_dict().get("pad_token_id")
 
 
 def grouped(batches: Sequence[dict[str, Any]], most_examples: int | None) -> list[list[dict[str, Any]]]:

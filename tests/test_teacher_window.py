@@ -8,10 +8,11 @@ import pytest
 import torch
 from builders import HEADS, distill_trainer, examples, flat_weights, tiny_model
 from torch.nn.utils.rnn import pad_sequence
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, default_data_collator
 
 from hf_distill import LiveTeacher
 from hf_distill.kernels import HeadRows, LogitRows
+from hf_distill.tasks.parity_model import ParityMlpConfig, ParityMlpForSequenceClassification
 from hf_distill.teacher_window import grouped, join, split
 from hf_distill.teachers import EnsembleTeacher, LadderTeacher
 
@@ -182,6 +183,24 @@ def test_a_decoder_without_padding_token_classifies_padding(tmp_path, caplog):
         ]
     assert ["no pad_token_id" in record.message for record in caplog.records] == [True]
     assert_same(*runs)
+
+
+def test_models_that_read_no_text_are_padded(tmp_path):
+    """Their configurations have no padding token, and their inputs are of one shape."""
+
+    def model(seed):
+        torch.manual_seed(seed)
+        return ParityMlpForSequenceClassification(ParityMlpConfig(input_size=6, width=5))
+
+    data = [{"inputs": torch.randn(6), "labels": torch.tensor(index % 2)} for index in range(16)]
+    settings = {"train_dataset": data, "data_collator": default_data_collator}
+    calls: list = []
+    teacher = model(7)
+    teacher.register_forward_pre_hook(lambda _, __, given: calls.append(len(given["inputs"])), with_kwargs=True)
+    together = run(tmp_path / "a", "classification", window=True, model=model(1), teacher=teacher, **settings)
+    apart = run(tmp_path / "b", "classification", window=False, model=model(1), teacher=model(7), **settings)
+    assert calls == [8, 8]
+    assert_same(together, apart)
 
 
 def test_rotary_positions_go_by_columns(tmp_path):

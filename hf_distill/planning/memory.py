@@ -141,7 +141,8 @@ def _teacher_lines(teacher: ModelSize, shape: BatchShape, call: TeacherCall, *, 
         )
     ]
     if call.window > 1:
-        kept = 4 * shape.rows * call.window * (teacher.hidden or teacher.outputs)
+        # Of a vocabulary the rows in front of the head are kept, of classes their logits: what is smaller.
+        kept = 4 * shape.rows * call.window * (min(teacher.hidden, teacher.outputs) or teacher.outputs)
         layer = 2 * ACTIVATIONS_PER_WIDTH * shape.positions * call.together * teacher.width
         fix = "a smaller teacher_window_examples, or teacher_window: false"
         lines.append(

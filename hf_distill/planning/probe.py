@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from hf_distill.peak_memory import peak_memory
 from hf_distill.planning.memory import BatchShape
@@ -51,14 +51,32 @@ def probe_steps(trainer: ProgressiveDistillTrainer) -> Probe:
         trainer: Built with the arguments `PROBED`.
     """
     trainer.remove_callback(PrinterCallback)
+    warmup = _Warmup(trainer)
+    trainer.add_callback(warmup)
     trainer.train()
     log = trainer.distillation.log
+    log.collect()
     counted = log.step_seconds[WARMUP:]
     return Probe(
         step_seconds=statistics.median(counted),
-        teacher_share=log.teacher_seconds / sum(log.step_seconds),
+        teacher_share=(log.teacher_seconds - warmup.teacher_seconds) / sum(counted),
         peak_bytes=peak_memory(trainer.args.device),
     )
+
+
+class _Warmup(TrainerCallback):
+    """Notes what the teacher took until the steps that count."""
+
+    def __init__(self, trainer: ProgressiveDistillTrainer) -> None:
+        self.trainer = trainer
+        self.teacher_seconds = 0.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Look at the clock after the last step of the warm-up."""
+        if state.global_step == WARMUP:
+            log = self.trainer.distillation.log
+            log.collect()
+            self.teacher_seconds = log.teacher_seconds
 
 
 def batch_shape(trainer: ProgressiveDistillTrainer) -> BatchShape:

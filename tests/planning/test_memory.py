@@ -98,6 +98,8 @@ def test_a_windows_answers_take_no_memory(tmp_path):
     assert lines["teacher's answers to a window, and a layer of its call"] == 4 * 5 * 4 * 16 + 68 * 16 * 2 * 8
     assert lines["teacher weights"] == 100
     assert len(lines) == 5
+    classes = named(step_memory(size(), size(outputs=3), arguments(tmp_path), SHAPE, head=0, call=window))
+    assert classes["teacher's answers to a window, and a layer of its call"] == 4 * 5 * 4 * 3 + 68 * 16 * 2 * 8
 
 
 @pytest.mark.parametrize(("weights", "beside"), [(10**6, 10**6 - 34 * 16 * 8 * 3 * 2 - 500), (100, None)])

@@ -18,6 +18,20 @@ def test_a_probe_takes_its_steps_and_tells_the_teachers_part(tmp_path):
     assert found.peak_bytes > 10**7
 
 
+def test_what_the_teacher_takes_to_warm_up_counts(tmp_path):
+    """Compiling takes minutes, in the first calls."""
+    teacher, calls = tiny_model("classification", seed=7), []
+    trainer = distill_trainer(tmp_path, teacher=teacher, **PROBED)
+
+    def compile_slowly(*_) -> None:
+        calls.append(1)
+        if len(calls) <= WARMUP:
+            trainer.distillation.log.teacher_seconds += 1000.0
+
+    teacher.register_forward_pre_hook(compile_slowly)
+    assert 0 < probe_steps(trainer).teacher_share < 1
+
+
 def test_a_probe_without_a_teacher_has_no_share(tmp_path):
     assert probe_steps(distill_trainer(tmp_path, **PROBED)).teacher_share == 0.0
 
