@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import SequentialSampler
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
@@ -69,6 +71,13 @@ class ProgressiveDistillSeq2SeqTrainer(ProgressiveDistillTrainer, Seq2SeqTrainer
         """Evaluate as `Trainer` does: each example once, where Seq2SeqTrainer repeats some to fill the last batch."""
         self.gather_function = self.accelerator.gather_for_metrics
         return super().evaluation_loop(*args, **kwargs)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        # Metrics know the reference of a text by its place, which group_by_length would change.
+        by_length = self.args.train_sampling_strategy == "group_by_length"
+        if by_length and eval_dataset is not None and isinstance(eval_dataset, Sized):
+            return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
+        return super()._get_eval_sampler(eval_dataset)
 
     def prediction_step(
         self,

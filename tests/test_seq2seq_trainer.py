@@ -63,6 +63,23 @@ def test_metrics_get_logits_or_an_example_twice(tmp_path):
     assert labels == [item["labels"].tolist() for item in data]
 
 
+def test_groups_of_one_length_change_the_order_of_held_out_texts(tmp_path):
+    seen, data = Seen(), unpadded("t5")
+    trainer = seq2seq_trainer(
+        tmp_path,
+        train_dataset=data,
+        data_collator=collate,
+        compute_metrics=seen,
+        per_device_eval_batch_size=3,
+        train_sampling_strategy="group_by_length",
+        max_steps=2,
+    )
+    trainer.train()
+    trainer.evaluate()
+    labels = [[token for token in row if token != -100] for row in seen.last.label_ids.tolist()]
+    assert labels == [item["labels"].tolist() for item in data]
+
+
 def test_generating_changes_the_loss_that_is_reported_or_asks_the_teacher(tmp_path):
     """The mean over labelled tokens of a batch, which the model's own loss would be too, but with label smoothing."""
     data, teacher, calls = examples("seq2seq_lm"), tiny_seq2seq("t5", seed=7), []

@@ -48,7 +48,7 @@ class TextMetrics:
         if len(written) != len(self.references) or not np.array_equal(labels[labels != IGNORE_INDEX], self.targets_S):
             raise ValueError(
                 f"{len(written)} predictions do not belong to the {len(self.references)} references in their order; "
-                "train_sampling_strategy: group_by_length moves held-out examples too, leave it out"
+                "evaluate with ProgressiveDistillSeq2SeqTrainer, on the held-out set that the metrics were made for"
             )
         return self.score(self.texts(written), self.references)
 

@@ -43,7 +43,7 @@ def test_padding_and_special_tokens_are_written():
 def test_texts_in_another_order_are_scored():
     found = metrics(["the cat", "dog"], [*ids("the cat"), END, *ids("dog"), END])
     swapped = rows([*ids("dog"), END], [*ids("the cat"), END])
-    with pytest.raises(ValueError, match="2 predictions do not belong to the 2 references in their order; train_samp"):
+    with pytest.raises(ValueError, match="2 predictions do not belong to the 2 references in their order; evaluate"):
         found(EvalPrediction(predictions=swapped, label_ids=swapped))
     with pytest.raises(ValueError, match="1 predictions do not belong to the 2 references"):
         found(EvalPrediction(predictions=swapped[:1], label_ids=swapped[:1]))
