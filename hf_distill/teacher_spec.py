@@ -78,7 +78,10 @@ class ModelSpec:
     )
     offload: bool = field(
         default=False,
-        metadata={"help": "Keep the teacher's weights in CPU memory and bring them to the device for each call."},
+        metadata={
+            "help": "Keep the teacher's weights in CPU memory and bring them to the device for each call; with "
+            "training.teacher_window that is once a step."
+        },
     )
     compile: bool | str = field(
         default=False,
