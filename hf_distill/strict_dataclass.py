@@ -93,11 +93,11 @@ def check_known_keys(keys: Iterable[Any], known: Iterable[str], *, path: str = "
     """
     known = list(known)
     for key in keys:
-        accepted = _accepted(known, str(key))
         if not isinstance(key, str):
-            raise ValueError(f"{path or 'top level'}: the key {key!r} is not text. {accepted}")
+            raise ValueError(f"{path or 'top level'}: the key {key!r} is not text. {_accepted(known, str(key))}")
         if key not in known:
-            raise ValueError(f"{join_path(path, key)}: unknown key.{did_you_mean(key, known)} {accepted}")
+            hint = did_you_mean(key, known)
+            raise ValueError(f"{join_path(path, key)}: unknown key.{hint} {_accepted(known, key)}")
 
 
 def _accepted(known: Sequence[str], key: str) -> str:

@@ -64,14 +64,17 @@ class GeneratedQuestions(TableSource):
     validation_rows: int = field(default=400, metadata={"help": "questions held out; as many in every further split"})
     facts: int = field(default=6, metadata={"help": "sentences of a context"})
     people: int = field(default=3, metadata={"help": "people that a context is about"})
+    names: int = field(default=len(PEOPLE), metadata={"help": "people there are in all contexts"})
     seed: int = field(default=0, metadata={"help": "of all of them"})
 
     def __post_init__(self) -> None:
         most = self.people * len(kinds())
-        if not 1 <= self.people <= len(PEOPLE) or not 1 <= self.facts <= most:
+        if not 1 <= self.people <= self.names <= len(PEOPLE):
             raise ValueError(
-                f"facts: {self.people} people (1 to {len(PEOPLE)}) have {most} facts at most, got facts {self.facts}"
+                f"people: expected 1 ≤ people ≤ names ≤ {len(PEOPLE)}, got {self.people} of {self.names} names"
             )
+        if not 1 <= self.facts <= most:
+            raise ValueError(f"facts: {self.people} people have 1 to {most} facts, got {self.facts}")
         if min(self.rows, self.validation_rows) < 1:
             raise ValueError(f"rows, validation_rows: expected at least 1, got {self.rows}, {self.validation_rows}")
 
@@ -103,7 +106,7 @@ class GeneratedQuestions(TableSource):
 
     def _row(self, generator: np.random.Generator, number: int) -> Mapping[str, Any]:
         every = kinds()
-        people = [PEOPLE[place] for place in generator.permutation(len(PEOPLE))[: self.people]]
+        people = [PEOPLE[place] for place in generator.permutation(self.names)[: self.people]]
         chosen = generator.permutation(self.people * len(every))[: self.facts]
         facts = []
         for place in chosen.tolist():

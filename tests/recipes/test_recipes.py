@@ -73,7 +73,8 @@ def trained_before(recipe: Recipe) -> Iterator[tuple[str, TeacherTraining]]:
 def tiny(recipe: Recipe) -> list[str]:
     """The overrides that make a recipe short: one seed, 24 steps, a teacher of 40 with checkpoints at 20 and 40."""
     grammar = recipe.task["name"] in ("pcfg", "pcfg_causal")
-    text = recipe.task["name"] in ("masked_lm", "causal_lm") or grammar  # which takes seconds to evaluate
+    labelled = recipe.task["name"] in ("glue", "text_classification", "token_classification", "question_answering")
+    text = recipe.task["name"] in ("masked_lm", "causal_lm") or grammar or labelled  # which takes seconds to evaluate
 
     def settings(path: str, training: dict[str, Any], steps: int) -> Iterator[tuple[str, Any]]:
         wanted = {"max_steps": steps, "eval_steps": steps if text else steps // 2, "logging_steps": steps // 2}
@@ -88,6 +89,8 @@ def tiny(recipe: Recipe) -> list[str]:
     changes = dict(settings("training", recipe.training, 24))
     changes |= {"seeds": recipe.seeds[:1], "report.enabled": False}
     changes |= {"task.root": 10, "task.validation_examples": 32} if grammar else {}
+    if labelled:
+        changes |= {"task.train_examples": 200, "task.validation_examples": 50, "task.further_splits": []}
     for path, train in trained_before(recipe):
         if train.training["max_steps"] > 40:
             changes |= dict(settings(f"{path}.training", train.training, 40))

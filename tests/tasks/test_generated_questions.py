@@ -46,11 +46,16 @@ def test_held_out_rows_are_those_trained_on() -> None:
     assert not contexts[0] & {row["context"] for row in rows_of(seed=1)}
 
 
+def test_few_names_are_not_kept_to() -> None:
+    assert {name for row in rows_of(names=4) for name in row["title"].split(", ")} == {"Ada", "Bo", "Cleo", "Dan"}
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"facts": 16}, "3 people .* have 15 facts at most, got facts 16"),
-        ({"people": 99}, "99 people"),
+        ({"facts": 16}, "3 people have 1 to 15 facts, got 16"),
+        ({"people": 5, "names": 4}, "got 5 of 4 names"),
+        ({"names": 99}, "got 3 of 99 names"),
         ({"rows": 0}, "expected at least 1, got 0"),
     ],
 )
