@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from builders import HEADS, bert_config, tiny_model, word_tokenizer
+from builders import HEADS, bert_config, distill_trainer, tiny_model, word_tokenizer
 from image_models import MAKERS, image_model, resnet_config, vit_config
+from seq2seq_models import tiny_seq2seq
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageClassification,
@@ -251,3 +252,37 @@ def test_architectures_may_differ_where_the_vocabulary_is_one():
 def test_checking_needs_no_weights():
     with torch.device("meta"):
         assert head_of(tiny_model("masked_lm")) == "masked_lm"
+
+
+# ---- decoders and answers ----
+
+
+def test_a_decoder_that_starts_otherwise_is_compared(tmp_path):
+    student, teacher = tiny_seq2seq("bart", decoder_start_token_id=2), tiny_seq2seq("bart", seed=7)
+    with pytest.raises(ValueError, match="the student's decoder_start_token_id is 2 and the teacher's 0, but both"):
+        distill_trainer(tmp_path, "seq2seq_lm", model=student, teacher=teacher)
+
+
+def test_answers_are_cut_to_a_width_that_models_share():
+    config = tiny_model("question_answering").config
+    assert shared_width("question_answering", config, config, student_tokenizer=None, teacher_tokenizer=None) is None
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        ("token_classification", "AutoModelForTokenClassification"),
+        ("question_answering", "AutoModelForQuestionAnswering"),
+        ("seq2seq_lm", "AutoModelForSeq2SeqLM"),
+    ],
+)
+def test_a_head_is_loaded_with_the_class_of_another(head, name):
+    assert auto_class_of(head, tiny_model(head).config).__name__ == name
+
+
+@pytest.mark.parametrize("architecture", ["t5", "marian", "bart"])
+def test_a_model_that_writes_is_not_known(architecture):
+    model = tiny_seq2seq(architecture)
+    assert head_of(model) == "seq2seq_lm"
+    with pytest.raises(ValueError, match="the student has a causal_lm head and the teacher"):
+        check_teacher_head("causal_lm", type(model).__name__, model.config)

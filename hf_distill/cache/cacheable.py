@@ -19,6 +19,12 @@ from hf_distill.curricula import Plan
 from hf_distill.objectives import Objective
 from hf_distill.signals import Head, Signals, select_rows
 
+UNCACHEABLE: dict[str, str] = {
+    "question_answering": "its targets are as wide as each batch is padded",
+    "seq2seq_lm": "its targets depend on the decoder's input too, by which examples are not addressed",
+}
+"""Heads whose targets are not cached, and why."""
+
 _LIVE = "let the teacher run live (leave `teacher.cached` out)"
 _PROBED_EXAMPLES = 32
 _PROBED_BATCHES = 8
@@ -31,10 +37,7 @@ def check_head_cacheable(head: Head) -> None:
     Raises:
         ValueError: The targets of such a head are not cached.
     """
-    reason = {
-        "question_answering": "its targets are as wide as each batch is padded",
-        "seq2seq_lm": "its targets depend on the decoder's input too, by which examples are not addressed",
-    }.get(head)
+    reason = UNCACHEABLE.get(head)
     if reason is not None:
         raise ValueError(f"the targets of a {head} teacher are not cached: {reason}; {_LIVE}")
 

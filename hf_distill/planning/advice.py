@@ -30,8 +30,10 @@ def advise(plan: RunPlan) -> Advice:
     A cache pays where a target is read at least twice and the teacher takes a share of the step that matters; the
     exact codecs come first, as long as they fit on the disk.
     """
-    if plan.teacher is None or not plan.caches:
+    if plan.teacher is None or not plan.readings:
         return Advice("none", "no curriculum of the recipe runs a teacher")
+    if not plan.caches:
+        return Advice("live", "targets of such a head are not cached")
     share = teacher_share(plan)
     if share < SMALL_SHARE:
         return Advice("live", f"the teacher takes {share:.0%} of a step: there is next to nothing to save")

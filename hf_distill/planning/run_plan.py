@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from hf_distill.cache.cacheable import UNCACHEABLE
 from hf_distill.kernels.tile_sizes import BUDGET_BYTES, BUDGET_BYTES_ELSEWHERE
 from hf_distill.pipeline.cells import Cell, build_trainer, distilled_cells_of, task_of
 from hf_distill.pipeline.checks import check_keys
@@ -64,7 +65,7 @@ class RunPlan:
         device: Kind of device.
         device_bytes: Memory that it has.
         cells: One a curriculum.
-        caches: Size of cached targets for all cells together, by codec.
+        caches: Size of cached targets for all cells together, by codec; none where they cannot be cached.
         readings: How often a cached target would be read; below 2 a cache only moves the work.
         revision_bytes: What the teacher's revisions will take on disk beyond what is there.
         checkpoint_bytes: What the students' checkpoints will take.
@@ -154,6 +155,7 @@ def _together(
     visited = sum(plan.students * sum(plan.examples_read.values()) for plan in plans)
     rows = distinct * shape.rows // shape.examples
     students = sum(plan.students for plan in plans)
+    cacheable = trainer.distillation.head not in UNCACHEABLE
     if trainer.distillation.head in TOKEN_HEADS:
         budget = BUDGET_BYTES.get(trainer.args.device.type, BUDGET_BYTES_ELSEWHERE)
         head = tiled_head_bytes(student, teacher, shape, budget=budget)
@@ -170,7 +172,7 @@ def _together(
         device=trainer.args.device.type,
         device_bytes=device_memory(trainer.args.device),
         cells=plans,
-        caches=cache_sizes(teacher, rows) if teacher is not None and rows else [],
+        caches=cache_sizes(teacher, rows) if teacher is not None and rows and cacheable else [],
         readings=visited / distinct if distinct else 0.0,
         revision_bytes=stand_in.disk_bytes if stand_in is not None else 0,
         checkpoint_bytes=students * ADAM_CHECKPOINT * student.weight_bytes,
