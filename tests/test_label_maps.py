@@ -68,6 +68,29 @@ def test_the_order_of_the_teachers_classes_changes_the_loss(tmp_path: Path, conf
     assert torch.equal(others, weights)
 
 
+def test_the_order_of_the_teachers_tags_changes_the_loss(tmp_path: Path) -> None:
+    found = []
+    for place, turned in enumerate((False, True)):
+        source: Any = tiny_model("token_classification", seed=7)
+        classes = source.config.num_labels
+        names = [f"B-{letter}" for letter in "abcdef"[:classes]]
+        order = list(range(classes))[:: -1 if turned else 1]
+        with torch.no_grad():
+            for parameter in (source.classifier.weight, source.classifier.bias):
+                parameter.copy_(parameter[order].clone())
+        taught = named(tiny_model("token_classification", seed=1), tuple(names))
+        trainer = distill_trainer(
+            tmp_path / str(place),
+            "token_classification",
+            model=taught,
+            teacher=named(source, tuple(names[place] for place in order)),
+        )
+        trainer.train()
+        found.append((trainer.state.log_history[0]["loss"], flat_weights(trainer.model)))
+    assert found[0][0] == found[1][0]
+    assert torch.equal(found[0][1], found[1][1])
+
+
 def test_the_loss_would_not_notice_another_order(tmp_path: Path) -> None:
     """Without names the classes are taken by number, and then the order matters."""
     unnamed = named(shuffled_teacher(), ("LABEL_0", "LABEL_1", "LABEL_2"))
