@@ -38,13 +38,13 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 
-test: $(VENV)/.installed-dev  ## Run the tests (all but the deepspeed tier)
-	$(TEST) -n $(WORKERS) --dist worksteal -m "not deepspeed" $(ARGS)
+test: $(VENV)/.installed-dev  ## Run the tests (all but the deepspeed and soak tiers)
+	$(TEST) -n $(WORKERS) --dist worksteal -m "not deepspeed and not soak" $(ARGS)
 
 test-fast: $(VENV)/.installed-dev  ## Run the quick tests only, in at most 90 s on two cores
 	$(TEST) -n $(WORKERS) --dist worksteal -m "not slow and not multiprocess and not deepspeed" $(ARGS)
 
-test-slow: $(VENV)/.installed-dev  ## Run the slow tiers only: slow, multiprocess, deepspeed
+test-slow: $(VENV)/.installed-dev  ## Run the slow tiers only: slow, multiprocess, deepspeed, soak
 	$(TEST) -m "slow or multiprocess or deepspeed" $(ARGS)
 
 check: $(VENV)/.installed-dev  ## Lint, check format and types, run the meta-tests

@@ -113,19 +113,21 @@ def bare_steps(student, teacher, data: list[dict[str, torch.Tensor]], size: int,
     return (time.perf_counter() - began) * size / len(data)
 
 
-def trainer_of(student, teacher, data: list[dict[str, torch.Tensor]], size: int, folder: str):
+def trainer_of(student, teacher, data: list[dict[str, torch.Tensor]], size: int, folder: str, **more: Any):
     """Build the trainer that does the same."""
-    arguments = ProgressiveDistillConfig(
-        output_dir=folder, max_steps=len(data) // size, per_device_train_batch_size=size,
-        optim="adamw_torch_fused", learning_rate=LEARNING_RATE, weight_decay=DECAY, max_grad_norm=LONGEST_GRADIENT,
-        save_strategy="no", report_to="none", disable_tqdm=True, logging_steps=10**9, dataloader_pin_memory=False,
-    )  # fmt: skip
+    settings = {
+        "output_dir": folder, "max_steps": len(data) // size, "per_device_train_batch_size": size,
+        "optim": "adamw_torch_fused", "learning_rate": LEARNING_RATE, "weight_decay": DECAY,
+        "max_grad_norm": LONGEST_GRADIENT, "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
+        "logging_steps": 10**9, "dataloader_pin_memory": False,
+    }  # fmt: skip
+    arguments = ProgressiveDistillConfig(**{**settings, **more})
     return ProgressiveDistillTrainer(model=student, teacher=LiveTeacher(teacher), args=arguments, train_dataset=data)
 
 
-def trainer_steps(student, teacher, data: list[dict[str, torch.Tensor]], size: int, folder: str) -> float:
+def trainer_steps(student, teacher, data: list[dict[str, torch.Tensor]], size: int, folder: str, **more: Any) -> float:
     """The same steps with ProgressiveDistillTrainer; return the mean seconds of one."""
-    trainer = trainer_of(student, teacher, data, size, folder)
+    trainer = trainer_of(student, teacher, data, size, folder, **more)
     began = time.perf_counter()
     trainer.train()
     wait_for(own_device())

@@ -21,13 +21,15 @@ from torch import nn
 
 from hf_distill import ProgressiveDistillTrainer, TeacherSequence
 from hf_distill.cache.targets import cache_targets
+from hf_distill.seq2seq_trainer import ProgressiveDistillSeq2SeqConfig, ProgressiveDistillSeq2SeqTrainer
 from hf_distill.teachers.cached import CachedTeacher
 
-HEADS = ("classification", "masked_lm", "causal_lm")
+HEADS = ("classification", "masked_lm", "causal_lm", "seq2seq_lm")
 STEPS = 3
 N_SHOT = {"name": "n_shot", "steps": 1}
-TARGETS = {"classification": ["query", "value"], "masked_lm": ["query", "value"], "causal_lm": ["c_attn"]}
-WIDE = {"classification": {"hidden_size": 24}, "masked_lm": {"hidden_size": 24}, "causal_lm": {"n_embd": 24}}
+WRITING = {"predict_with_generate": True, "generation_max_length": 6}
+ADAPTED = {"causal_lm": ["c_attn"], "seq2seq_lm": ["q", "v"]}
+WIDE = {"causal_lm": {"n_embd": 24}}
 
 
 class Way(NamedTuple):
@@ -46,8 +48,9 @@ def with_passes(head: str) -> nn.Module:
 
 def with_adapter(head: str) -> nn.Module:
     torch.manual_seed(2)
-    task = {"classification": "SEQ_CLS", "causal_lm": "CAUSAL_LM"}.get(head)
-    config = LoraConfig(task_type=task, r=2, lora_alpha=4, target_modules=TARGETS[head], init_lora_weights=False)
+    task = {"classification": "SEQ_CLS", "causal_lm": "CAUSAL_LM", "seq2seq_lm": "SEQ_2_SEQ_LM"}.get(head)
+    targets = ADAPTED.get(head, ["query", "value"])
+    config = LoraConfig(task_type=task, r=2, lora_alpha=4, target_modules=targets, init_lora_weights=False)
     return get_peft_model(tiny_model(head, seed=1), config)
 
 
@@ -57,7 +60,7 @@ WAYS = {
     # Without an epsilon that is seen, Adam's first steps turn the rounding of small gradients into signs.
     "adam": Way(arguments={"optim": "adamw_torch", "learning_rate": 0.01, "adam_epsilon": 1e-3, "max_grad_norm": 0.5}),
     "projector": Way(
-        teacher=lambda head, folder: tiny_model(head, seed=7, **WIDE[head]),
+        teacher=lambda head, folder: tiny_model(head, seed=7, **WIDE.get(head, {"hidden_size": 24})),
         arguments={"curriculum": {"name": "one_shot", "objectives": [{"name": "forward_kl"}, PROJECTED]}},
     ),
     "passes": Way(
@@ -71,7 +74,8 @@ WAYS = {
     ),
     "lora": Way(student=with_adapter),
 }
-CELLS = [(way, head) for way in WAYS for head in HEADS]
+# What a decoder's targets depend on is more than what examples are cached by.
+CELLS = [(way, head) for way in WAYS for head in HEADS if (way, head) != ("cached", "seq2seq_lm")]
 KEYS = ("losses", "update", "beside", "held out")
 
 
@@ -89,6 +93,8 @@ def prepare(folder: Path) -> None:
     """Write the teachers' checkpoints and caches that the cells read."""
     for head in HEADS:
         teacher = save_teacher_run(folder / f"teacher-{head}", head)
+        if ("cached", head) not in CELLS:
+            continue
         codec = LOGITS if head == "classification" else FLOAT_HIDDEN
         walk = make_walk(
             folder / f"walk-{head}",
@@ -110,7 +116,7 @@ def data_of(head: str) -> list[dict[str, torch.Tensor]]:
 def trainer_of(way: str, head: str, engine: str, prepared: Path, folder: Path) -> ProgressiveDistillTrainer:
     """Make the trainer of a cell: eight examples a step, in one micro-batch or in two on each of two ranks."""
     one, data = WAYS[way], data_of(head)
-    split = engine != "alone"
+    split, writes = engine != "alone", head == "seq2seq_lm"
     args = engine_config(
         engine,
         folder,
@@ -121,16 +127,20 @@ def trainer_of(way: str, head: str, engine: str, prepared: Path, folder: Path) -
             "per_device_train_batch_size": 2 if split else 8,
             "gradient_accumulation_steps": 2 if split else 1,
             "per_device_eval_batch_size": 3,
+            **({"config_class": ProgressiveDistillSeq2SeqConfig, **WRITING} if writes else {}),
             **one.arguments,
         },
     )
-    return ProgressiveDistillTrainer(
+    return (ProgressiveDistillSeq2SeqTrainer if writes else ProgressiveDistillTrainer)(
         model=one.student(head),
         teacher=one.teacher(head, prepared),
         args=args,
         train_dataset=data,
         eval_dataset=data[:7],
-        compute_metrics=lambda prediction: {"mean_logit": float(prediction.predictions.mean())},
+        # Of logits the mean; of what was written the sum, which padding does not change.
+        compute_metrics=lambda made: {
+            "held_out": float(made.predictions.clip(0).sum() if writes else made.predictions.mean())
+        },
     )
 
 
@@ -147,7 +157,7 @@ def run_cell(way: str, head: str, engine: str, prepared: Path, folder: Path) -> 
         "update": torch.cat([(after[name] - before[name]).flatten() for name in sorted(before)]),
         "beside": torch.cat([torch.zeros(0).double(), *beside]),
         # Which pass it is would go on being counted.
-        "held out": torch.tensor(0.0 if way == "passes" else trainer.evaluate()["eval_mean_logit"]),
+        "held out": torch.tensor(0.0 if way == "passes" else trainer.evaluate()["eval_held_out"]),
     }
 
 
