@@ -57,7 +57,7 @@ def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool
     check_keys(recipe)
     # The others look when the recipe is there; a half-written file would be a foreign one.
     with state.main_process_first():
-        continued = workspace.claim(recipe, write=state.is_main_process)
+        continued = workspace.claim(recipe, write=state.is_main_process, renew=resume)
     if continued and not resume and workspace.holds_training():
         raise ValueError(f"{workspace.root} holds this recipe's run already; resume it or choose another output_dir")
     check_before_training(recipe, task, workspace, cells)
@@ -155,6 +155,6 @@ def finish(record: RunRecord, recipe: Recipe, workspace: Workspace) -> None:
     record.save(workspace.root)
     for run in record.runs:
         save_student_card(record, workspace.root / run.folder, curriculum=run.curriculum, seed=run.seed)
-    ask_after_run(recipe)
     if recipe.report.enabled:
+        ask_after_run(recipe)
         write_report(record, workspace.root)

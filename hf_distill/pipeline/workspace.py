@@ -67,12 +67,13 @@ class Workspace:
         """Folder of one student."""
         return self.root / "students" / re.sub(r"[^\w.-]+", "-", curriculum) / f"seed-{seed}"
 
-    def claim(self, recipe: Recipe, *, write: bool) -> bool:
+    def claim(self, recipe: Recipe, *, write: bool, renew: bool = True) -> bool:
         """Take the folder for `recipe`; return whether an earlier session of the same recipe is continued.
 
         Args:
             recipe: What is to be run.
             write: Whether this process writes (only the main one does).
+            renew: Whether what decides nothing is kept as `recipe` has it, where it has changed.
 
         Raises:
             ValueError: The folder holds another recipe's run, or files that are no run.
@@ -90,7 +91,7 @@ class Workspace:
                     "--set output_dir=..., or move the old one away"
                 )
             if same:
-                if write and before != recipe:
+                if write and renew and before != recipe:
                     # What decides nothing may have changed: names, the report, further fine-tunings.
                     atomic_write_text(kept, recipe.to_yaml())
                 return True

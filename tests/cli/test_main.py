@@ -64,7 +64,7 @@ def test_every_example_of_the_help_is_a_line(hf_distill):
 
 
 def test_arguments_are_named_as_their_help_speaks_of_them(hf_distill):
-    for command, name in (("run", "RECIPE"), ("report", "RUN"), ("push", "RUN")):
+    for command, name in (("run", "RECIPE"), ("report", "RUN..."), ("push", "RUN")):
         assert f"Missing argument '{name}'" in hf_distill(command).err
 
 

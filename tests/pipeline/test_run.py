@@ -22,6 +22,7 @@ from transformers import (
     AutoTokenizer,
 )
 
+from hf_distill.faults.bad_batch import BadBatch
 from hf_distill.pipeline.run import run_recipe
 from hf_distill.recipe import Recipe
 from hf_distill.run_record import RunRecord
@@ -151,16 +152,13 @@ def test_a_gpt2_student_of_parity_loads_with_plain_transformers(tmp_path):
     assert not info["unexpected_keys"]
 
 
-def test_a_run_that_diverges_looks_like_one(tmp_path):
-    """The Trainer's default would log a loss of 0."""
-    wild = {**SGD, "learning_rate": 1e30, "max_steps": 40, "save_steps": 40}
-    record = run_recipe(untaught(tmp_path, training=wild, report={"enabled": True}))
-    (kept,) = RunRecord.load(tmp_path).runs
-    assert kept.training_log[-1]["loss"] is None
-    assert kept.final_metrics["loss"] is None
-    assert kept.final_metrics["accuracy"] < 0.7
-    assert len(record.runs[0].history) == 2
-    assert (tmp_path / "report.html").is_file()
+@pytest.mark.parametrize("mode", ["stop", "skip"])
+def test_a_run_that_diverges_stops_and_names_the_step(tmp_path, mode):
+    """The Trainer's default would go on, and log a loss of 0."""
+    wild = {**SGD, "learning_rate": 1e30, "max_steps": 40, "save_steps": 40, "on_bad_batch": mode}
+    with pytest.raises(BadBatch, match="step 1: " if mode == "stop" else "10th step in a row"):
+        run_recipe(untaught(tmp_path, training=wild, report={"enabled": True}))
+    assert not list(tmp_path.glob("students/*/*/student_run.json"))
 
 
 # ---- running it again ----

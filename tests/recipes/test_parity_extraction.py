@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
+import statistics
 from pathlib import Path
 
 import pytest
 from launching import once_for_all
 from quickstart_run import quickstart_with_teacher
 
+from hf_distill.faults.bad_batch import BadBatch
 from hf_distill.pipeline.run import run_recipe
 from hf_distill.recipe import Recipe
 from hf_distill.run_record import RunRecord
@@ -15,7 +19,9 @@ from hf_distill.run_record import RunRecord
 ONLY_EXTRACTION = [
     "training.save_steps=1000",
     "report.enabled=false",
-    "compare={extraction: {name: extraction, steps: 300}, one_scalar: {name: extraction, steps: 300, dimensions: 1}}",
+    "compare={extraction: {name: extraction, steps: 300}, "
+    "clipped: {name: extraction, steps: 300, training: {max_grad_norm: 0.5}}, "
+    "one_scalar_clipped: {name: extraction, steps: 300, dimensions: 1, training: {max_grad_norm: 0.5}}}",
 ]
 
 
@@ -46,12 +52,24 @@ def test_extraction_learns_parity_on_every_seed(record):
 
 
 @pytest.mark.slow
-def test_one_scalar_is_not_enough(record):
-    """The control: the stages help by what they show, not by coming first."""
-    runs = [run for run in record.runs if run.curriculum == "one_scalar"]
-    assert len(runs) == 3
-    assert [run.steps_to_level for run in runs] == [None] * 3
-    assert max(run.final_metrics["accuracy"] for run in runs) < 0.6
+def test_one_scalar_teaches_as_fast_as_many_dimensions(record):
+    """The control: the stages help by what they show, not by coming first. Measured 950 steps instead of 725."""
+    many = [run.steps_to_level for run in record.runs if run.curriculum == "clipped"]
+    one = [run.steps_to_level or math.inf for run in record.runs if run.curriculum == "one_scalar_clipped"]
+    assert len(one) == 3
+    assert statistics.median(one) > statistics.median(many) + 100
+
+
+@pytest.mark.slow
+def test_one_scalar_diverges_unclipped_and_nobody_sees_it(record, tmp_path):
+    overrides = [
+        f"output_dir={tmp_path / 'run'}",
+        f"teacher={json.dumps(record.recipe['teacher'])}",
+        *ONLY_EXTRACTION[:2],
+    ]
+    alone = "compare={one_scalar: {name: extraction, steps: 300, dimensions: 1}}"
+    with pytest.raises(BadBatch, match="has the loss inf"):
+        run_recipe(Recipe.load("parity/extraction", overrides=[*overrides, alone, "training.disable_tqdm=true"]))
 
 
 @pytest.mark.slow
