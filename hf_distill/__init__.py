@@ -14,7 +14,7 @@ _EXPORTS = {
     "ProgressiveDistillSeq2SeqTrainer": "hf_distill.seq2seq_trainer",
     "TeacherSequence": "hf_distill.teachers",
     "LiveTeacher": "hf_distill.teachers",
-    "Recipe": "hf_distill.recipe",
+    "Recipe": "hf_distill.recipe.recipe",
     "RunRecord": "hf_distill.run_record",
     "run_recipe": "hf_distill.pipeline.run",
 }
@@ -24,7 +24,7 @@ __all__ = ["__version__", *_EXPORTS]
 if TYPE_CHECKING:
     from hf_distill.config import ProgressiveDistillConfig as ProgressiveDistillConfig
     from hf_distill.pipeline.run import run_recipe as run_recipe
-    from hf_distill.recipe import Recipe as Recipe
+    from hf_distill.recipe.recipe import Recipe as Recipe
     from hf_distill.run_record import RunRecord as RunRecord
     from hf_distill.seq2seq_trainer import ProgressiveDistillSeq2SeqConfig as ProgressiveDistillSeq2SeqConfig
     from hf_distill.seq2seq_trainer import ProgressiveDistillSeq2SeqTrainer as ProgressiveDistillSeq2SeqTrainer

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from transformers import TrainingArguments
 
-from hf_distill.signals import Head
+from hf_distill.reading.signals import Head
 
 AtSwitch = Literal["continue", "reset_optimizer", "restart"]
 OnBadBatch = Literal["stop", "skip"]

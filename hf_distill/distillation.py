@@ -13,22 +13,22 @@ from accelerate import Accelerator, DistributedType
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from hf_distill.compatibility import shared_width, unwrap_peft
-from hf_distill.compiling import check_layers_are_seen, compile_student
 from hf_distill.curricula import CURRICULA, Plan, PlanContext, Stage, Term
 from hf_distill.curricula.base import label_terms
 from hf_distill.curricula.intra import build_intra
 from hf_distill.curricula.views import build_views, extend
-from hf_distill.extractor import Extractor
-from hf_distill.features import Features, build_features
-from hf_distill.fsdp_layout import fit_for_fsdp
-from hf_distill.layers import check_early_exit, layer_count
-from hf_distill.loss import Loss
-from hf_distill.loss_log import LossLog
-from hf_distill.reduction import UNITS
-from hf_distill.signal_reader import SignalReader, Student
-from hf_distill.signals import Head
-from hf_distill.step_loss import StepLoss
+from hf_distill.loss.loss import Loss
+from hf_distill.loss.loss_log import LossLog
+from hf_distill.loss.reduction import UNITS
+from hf_distill.loss.step_loss import StepLoss
+from hf_distill.models.compatibility import shared_width, unwrap_peft
+from hf_distill.models.compiling import check_layers_are_seen, compile_student
+from hf_distill.models.fsdp_layout import fit_for_fsdp
+from hf_distill.reading.extractor import Extractor
+from hf_distill.reading.features import Features, build_features
+from hf_distill.reading.layers import check_early_exit, layer_count
+from hf_distill.reading.signal_reader import SignalReader, Student
+from hf_distill.reading.signals import Head
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.sharding import SHARDING
 from hf_distill.views.reading import ViewReader

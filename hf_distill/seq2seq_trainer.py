@@ -13,7 +13,7 @@ from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
 from hf_distill.config import ProgressiveDistillConfig
-from hf_distill.signals import TARGET_KEYS
+from hf_distill.reading.signals import TARGET_KEYS
 from hf_distill.trainer import ProgressiveDistillTrainer
 
 _DECODER_KEYS = frozenset({"decoder_input_ids", "decoder_attention_mask"})

@@ -12,21 +12,21 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback
 
-from hf_distill.compatibility import head_of, unwrap_peft
 from hf_distill.config import AtSwitch, ProgressiveDistillConfig
-from hf_distill.distill_state import DistillState, resume_folder
 from hf_distill.distillation import Distillation
 from hf_distill.hub.hub_training import HubCardCallback, HubTraining
-from hf_distill.length_groups import repeatable
-from hf_distill.loss_log import LossLog
-from hf_distill.loss_training import LossTraining
-from hf_distill.progress import StageProgressCallback
-from hf_distill.readout_training import ReadoutTraining
-from hf_distill.revision_guard import RevisionGuard
-from hf_distill.stage_best import copy_stage_best
-from hf_distill.switching import CurriculumCallback, restarting_schedule
+from hf_distill.loss.loss_log import LossLog
+from hf_distill.models.compatibility import head_of, unwrap_peft
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.as_teacher import as_teacher
+from hf_distill.training.distill_state import DistillState, resume_folder
+from hf_distill.training.length_groups import repeatable
+from hf_distill.training.loss_training import LossTraining
+from hf_distill.training.progress import StageProgressCallback
+from hf_distill.training.readout_training import ReadoutTraining
+from hf_distill.training.revision_guard import RevisionGuard
+from hf_distill.training.stage_best import copy_stage_best
+from hf_distill.training.switching import CurriculumCallback, restarting_schedule
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_distill.atomic import atomic_write_text
-from hf_distill.recipe import Recipe, available_recipes
+from hf_distill.recipe.recipe import Recipe, available_recipes
 
 HEADS = ("recipe", "paper", "student ← teacher", "data", "needs", "result", "command")
 BEGIN, END = "<!-- index -->", "<!-- end of index -->"

@@ -10,7 +10,7 @@ import torch
 
 from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import StudentRun
 from hf_distill.strict_dataclass import to_mapping
 from hf_distill.tasks import TASKS

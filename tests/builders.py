@@ -24,8 +24,8 @@ from transformers import (
 
 from hf_distill import ProgressiveDistillConfig, ProgressiveDistillTrainer
 from hf_distill.curricula import PlanContext
-from hf_distill.model_outputs import logits_of
-from hf_distill.signals import TARGET_KEYS
+from hf_distill.models.outputs import logits_of
+from hf_distill.reading.signals import TARGET_KEYS
 
 VOCABULARY = 40
 HEADS = (

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_distill.layer_states import AttentionRows, LayerStates
 from hf_distill.objectives import OBJECTIVES
-from hf_distill.signals import Signals
+from hf_distill.reading.layer_states import AttentionRows, LayerStates
+from hf_distill.reading.signals import Signals
 
 LENGTHS = (5, 3, 1, 4)
 TOKENS, EXAMPLES, POSITIONS = sum(LENGTHS), len(LENGTHS), max(LENGTHS)

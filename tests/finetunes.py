@@ -7,7 +7,7 @@ from typing import Any
 
 from tiny_recipes import SGD, text_recipe, write_text
 
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 QUICK: dict[str, Any] = {
     **SGD,

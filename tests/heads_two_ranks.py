@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from updates import update_of
 
 from hf_distill import ProgressiveDistillTrainer
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.signals import IGNORE_INDEX
 
 CURRICULUM = {"name": "one_shot", "label_mix": 0.3, "temperature": 2.0}
 BEHIND = {"labels": IGNORE_INDEX}

@@ -15,7 +15,7 @@ from teaching_recipes import SHORT, TEACHERS, teaching_recipe
 from tiny_recipes import SGD, parity_recipe
 
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import TASKS
 from hf_distill.tasks.base import TaskData
 from hf_distill.tasks.parity import Parity

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_distill.objectives import Objective
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 RELATIVE = 1e-6
 """What every objective must meet against a reference in float64."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from updates import update_of
 
 from hf_distill.objectives import OBJECTIVES, FeatureObjective, Objective
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.signals import IGNORE_INDEX
 
 Examples = list[dict[str, Tensor]]
 

@@ -11,7 +11,7 @@ from hf_distill.pipeline.cells import task_of
 from hf_distill.pipeline.run import run_recipe
 from hf_distill.pipeline.teacher import train_teacher
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import RunRecord
 
 

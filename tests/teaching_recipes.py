@@ -7,7 +7,7 @@ from typing import Any
 
 from tiny_recipes import SGD, parity_recipe
 
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 SHORT = {**SGD, "max_steps": 24, "eval_steps": 12, "save_steps": 12, "logging_steps": 12}
 

@@ -13,8 +13,8 @@ from torch.utils.data import default_collate
 
 from hf_distill import LiveTeacher, TeacherSequence
 from hf_distill.distillation import Distillation, Student
-from hf_distill.model_outputs import logits_of
-from hf_distill.signals import TARGET_KEYS
+from hf_distill.models.outputs import logits_of
+from hf_distill.reading.signals import TARGET_KEYS
 
 CPU = torch.device("cpu")
 

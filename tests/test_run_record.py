@@ -251,7 +251,10 @@ def test_reading_and_writing_again_changes_nothing(runs: list[StudentRun]) -> No
 
 
 def test_reading_a_record_does_not_wait_for_torch() -> None:
-    code = "import sys, hf_distill.run_record, hf_distill.recipe; print({'torch', 'transformers'} & set(sys.modules))"
+    code = (
+        "import sys, hf_distill.run_record, hf_distill.recipe.recipe\n"
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "set()"
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hf_distill.recipe.strict_yaml import dump_yaml, load_yaml
 from hf_distill.strict_dataclass import FieldHelp, check_known_keys, convert, describe, from_mapping, to_mapping
-from hf_distill.strict_yaml import dump_yaml, load_yaml
 
 
 @dataclass(kw_only=True)

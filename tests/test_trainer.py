@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, EvalPrediction, Trainer, TrainerCallback
 
 from hf_distill import LiveTeacher, ProgressiveDistillTrainer, TeacherSequence
-from hf_distill.distill_state import STATE_NAME, DistillState
 from hf_distill.trainer import as_teacher, unwrap_peft
+from hf_distill.training.distill_state import STATE_NAME, DistillState
 
 TWO_SHOT = {"name": "two_shot", "revision": "checkpoint-10", "steps": 3}
 # PEFT reads an attribute that transformers has renamed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 SGD: dict[str, Any] = {
     "use_cpu": True,

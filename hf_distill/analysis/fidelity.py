@@ -22,7 +22,7 @@ from hf_distill.analysis.drawing import (
     step_axis,
     style_axes,
 )
-from hf_distill.signals import at_least_float32
+from hf_distill.reading.signals import at_least_float32
 
 BINS = 15
 """Confidence bins of the calibration error, as in Guo et al."""

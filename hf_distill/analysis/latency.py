@@ -16,8 +16,8 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hf_distill.model_inputs import model_inputs
-from hf_distill.signals import TARGET_KEYS
+from hf_distill.models.inputs import model_inputs
+from hf_distill.reading.signals import TARGET_KEYS
 
 
 def latency_info(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hf_distill.analysis.drawing import new_figure, save_figure, series_colour, step_axis, style_axes
-from hf_distill.signals import at_least_float32
+from hf_distill.reading.signals import at_least_float32
 
 NGRAMS = (2, 3, 4, 5)
 POSITIONS = tuple(range(30, 421, 30))

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
 from hf_distill.analysis.drawing import MUTED, new_figure, save_figure, series_colour, series_line_style, style_axes
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.signals import IGNORE_INDEX
 
 WARMUP_SHARE = 0.06
 

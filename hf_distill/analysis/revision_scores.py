@@ -15,8 +15,8 @@ from tqdm.auto import tqdm
 from hf_distill.analysis.checkpoint_selection import TransitionInfo, transition_info
 from hf_distill.curricula import PlanContext
 from hf_distill.curricula.base import label_terms
-from hf_distill.label_maps import in_order
-from hf_distill.signals import Head, Signals, select_rows
+from hf_distill.models.label_maps import in_order
+from hf_distill.reading.signals import Head, Signals, select_rows
 from hf_distill.teachers import TeacherSource
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hf_distill.analysis.drawing import INK, MUTED, new_figure, save_figure, series_colour, style_axes
-from hf_distill.signals import at_least_float32
+from hf_distill.reading.signals import at_least_float32
 
 BLOCK = 5
 """Steps that are averaged first; the authors' number, which they chose by trying."""

@@ -17,7 +17,7 @@ from hf_distill.cache.key import example_keys
 from hf_distill.cache.walk import TargetWalk
 from hf_distill.curricula import Plan
 from hf_distill.objectives import Objective
-from hf_distill.signals import Head, Signals, select_rows
+from hf_distill.reading.signals import Head, Signals, select_rows
 
 UNCACHEABLE: dict[str, str] = {
     "question_answering": "its targets are as wide as each batch is padded",

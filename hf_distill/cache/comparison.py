@@ -12,7 +12,7 @@ from torch import Tensor
 from hf_distill.cache.codecs import CODECS, Codec
 from hf_distill.kernels.head_rows import HeadRows, LogitRows
 from hf_distill.kernels.heads import Head as OutputHead
-from hf_distill.signals import TOKEN_HEADS, Head, select_rows
+from hf_distill.reading.signals import TOKEN_HEADS, Head, select_rows
 from hf_distill.teachers.base import TeacherSource
 
 _CLASS_CODECS: tuple[dict[str, Any], ...] = tuple(

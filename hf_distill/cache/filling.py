@@ -15,7 +15,7 @@ from hf_distill.cache.key import example_keys
 from hf_distill.cache.reader import CacheReader
 from hf_distill.cache.writer import CacheWriter
 from hf_distill.kernels.head_rows import HeadRows
-from hf_distill.signals import TARGET_KEYS, Head, Rows, select_rows
+from hf_distill.reading.signals import TARGET_KEYS, Head, Rows, select_rows
 from hf_distill.teachers.base import TeacherSource
 
 

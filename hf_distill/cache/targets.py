@@ -21,8 +21,8 @@ from hf_distill.cache.filling import Filling
 from hf_distill.cache.format import TEACHER, Manifest, Settings
 from hf_distill.cache.walk import TargetWalk
 from hf_distill.cache.writer import CacheWriter
-from hf_distill.compatibility import PROBE
-from hf_distill.signals import TARGET_KEYS, TOKEN_HEADS
+from hf_distill.models.compatibility import PROBE
+from hf_distill.reading.signals import TARGET_KEYS, TOKEN_HEADS
 from hf_distill.teachers.base import TeacherSource
 from hf_distill.teachers.cached import CachedTeacher
 

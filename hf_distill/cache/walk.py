@@ -14,9 +14,9 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from hf_distill.config import ProgressiveDistillConfig
 from hf_distill.curricula import Plan
-from hf_distill.progress import StageProgressCallback
-from hf_distill.signals import Rows, select_rows
+from hf_distill.reading.signals import Rows, select_rows
 from hf_distill.trainer import ProgressiveDistillTrainer
+from hf_distill.training.progress import StageProgressCallback
 
 _KEPT_CALLBACKS = (DefaultFlowCallback, StageProgressCallback)
 

@@ -70,7 +70,7 @@ def write(
 
     from hf_distill.cli.quiet import quieten
     from hf_distill.pipeline.caching import cache_recipe, codec_spec
-    from hf_distill.recipe import Recipe
+    from hf_distill.recipe.recipe import Recipe
 
     loaded = Recipe.load(recipe, overrides=set_ or [])
     quieten()

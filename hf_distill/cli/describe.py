@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from hf_distill.cli.tables import show_table
-from hf_distill.finetune_spec import FROM_SCRATCH, STUDENT, TEACHER
+from hf_distill.recipe.finetune_spec import FROM_SCRATCH, STUDENT, TEACHER
 
 if TYPE_CHECKING:
-    from hf_distill.finetune_spec import FinetuneSpec
     from hf_distill.pipeline.scoring import TeacherScores
-    from hf_distill.recipe import Recipe
+    from hf_distill.recipe.finetune_spec import FinetuneSpec
+    from hf_distill.recipe.recipe import Recipe
     from hf_distill.run_record import RunRecord
     from hf_distill.teachers.listing import ListedRevision
 
@@ -25,7 +25,7 @@ def check_recipe(recipe: Recipe) -> None:
     from hf_distill.pipeline.cells import cells_of, task_of
     from hf_distill.pipeline.checks import check_before_training, check_keys
     from hf_distill.pipeline.workspace import Workspace
-    from hf_distill.teaching import kind_of, roles
+    from hf_distill.recipe.teaching import kind_of, roles
 
     task, cells = task_of(recipe), cells_of(recipe)
     check_keys(recipe)

@@ -33,7 +33,7 @@ def plan(
     from hf_distill.cli.quiet import quieten
     from hf_distill.planning.advice import advise, check_possible
     from hf_distill.planning.run_plan import plan_recipe
-    from hf_distill.recipe import Recipe
+    from hf_distill.recipe.recipe import Recipe
 
     loaded = Recipe.load(recipe, overrides=set_ or [])
     quieten()

@@ -8,7 +8,7 @@ import typer
 def recipes() -> None:
     """List the recipes that come with hf_distill; run one by its name."""
     from hf_distill.cli.tables import show_table
-    from hf_distill.recipe import available_recipes
+    from hf_distill.recipe.recipe import available_recipes
 
     rows = [[one.name, " · ".join(filter(None, [one.description, one.paper]))] for one in available_recipes()]
     if not rows:

@@ -31,7 +31,7 @@ def run(
     [bold]hf-distill run my.yaml --set output_dir=runs/a --set training.learning_rate=5e-5[/bold] ·
     [bold]accelerate launch --num_processes 4 -m hf_distill run my.yaml[/bold]
     """
-    from hf_distill.recipe import Recipe
+    from hf_distill.recipe.recipe import Recipe
 
     loaded = Recipe.load(recipe, overrides=set_ or [])
     from hf_distill.cli.describe import check_recipe, show_result

@@ -61,7 +61,7 @@ def make(
     from hf_distill.cli.describe import show_line
     from hf_distill.cli.quiet import quieten
     from hf_distill.pipeline.making import put_student
-    from hf_distill.recipe import Recipe
+    from hf_distill.recipe.recipe import Recipe
     from hf_distill.student_making.cut import StudentCut
 
     cut = StudentCut(

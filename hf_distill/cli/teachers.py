@@ -60,7 +60,7 @@ def score(
     from hf_distill.cli.describe import show_scores
     from hf_distill.cli.quiet import quieten
     from hf_distill.pipeline.scoring import score_teacher
-    from hf_distill.recipe import Recipe
+    from hf_distill.recipe.recipe import Recipe
 
     quieten()
     show_scores(score_teacher(Recipe.load(recipe, overrides=set_ or [])))

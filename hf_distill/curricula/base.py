@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedConfig
 
 from hf_distill.curricula.plan import Plan, PlanContext, RevisionLike, Term
-from hf_distill.extractor import Extractor
 from hf_distill.objectives import OBJECTIVES
+from hf_distill.reading.extractor import Extractor
+from hf_distill.reading.signals import Head
 from hf_distill.registry import Registry
 from hf_distill.schedules import Constant, Schedule, build_schedule
-from hf_distill.signals import Head
 
 
 class BestOfStage(NamedTuple):

@@ -11,9 +11,9 @@ from transformers import PreTrainedConfig
 from hf_distill.curricula.base import CURRICULA, Curriculum
 from hf_distill.curricula.one_shot import final_stage
 from hf_distill.curricula.plan import Plan, PlanContext, Stage, Term
-from hf_distill.extractor import Extractor, LayerPair, uniform_map
-from hf_distill.layers import hidden_width, layer_count
 from hf_distill.objectives import HiddenMSE
+from hf_distill.reading.extractor import Extractor, LayerPair, uniform_map
+from hf_distill.reading.layers import hidden_width, layer_count
 from hf_distill.schedules import Constant
 
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from hf_distill.curricula.plan import Stage, Term
 from hf_distill.objectives import PassVariance, XDivergence, XDivergenceSum
+from hf_distill.reading.signals import Head
 from hf_distill.schedules import Constant, IntraRamp, Schedule
-from hf_distill.signals import Head
 from hf_distill.strict_dataclass import from_mapping
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from hf_distill.extractor import LayerPair
 from hf_distill.objectives import Objective
+from hf_distill.reading.extractor import LayerPair
+from hf_distill.reading.signals import Head
 from hf_distill.schedules import Constant, Schedule
-from hf_distill.signals import Head
 from hf_distill.views import StageView
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from hf_distill.curricula.base import Curriculum, check_range
 from hf_distill.curricula.plan import Stage
+from hf_distill.reading.signals import Head
 from hf_distill.schedules import build_schedule
-from hf_distill.signals import Head
 from hf_distill.strict_dataclass import from_mapping
 from hf_distill.views import VIEWS, StageView
 from hf_distill.views.stage_view import Pick

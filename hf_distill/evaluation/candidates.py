@@ -9,17 +9,17 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from hf_distill.compatibility import check_tokenizers
 from hf_distill.evaluation.record import Role
+from hf_distill.models.compatibility import check_tokenizers
 from hf_distill.pipeline.faculty import at, ensemble_of
 from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.pipeline.teacher import open_model
-from hf_distill.teacher_spec import ModelSpec, TeacherSpec
+from hf_distill.recipe.teacher_spec import ModelSpec, TeacherSpec
+from hf_distill.recipe.teaching import assistant_name, member_name
 from hf_distill.teachers import TeacherSequence, TeacherSource
 from hf_distill.teachers.checkpoint_files import ADAPTER
 from hf_distill.teachers.revisions import folder_of
 from hf_distill.teachers.weight_files import content_hash, file_sha256, weight_files, weights_format
-from hf_distill.teaching import assistant_name, member_name
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from transformers import PreTrainedModel, PrinterCallback
 
 from hf_distill.analysis.fidelity import CalibrationTally, FidelityTally
 from hf_distill.analysis.latency import accepted_names
-from hf_distill.label_maps import in_order, label_names, order_of
+from hf_distill.models.label_maps import in_order, label_names, order_of
 from hf_distill.pipeline.final_metrics import final_metrics
 from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.pipeline.training_arguments import training_arguments
-from hf_distill.signal_reader import Student
-from hf_distill.signals import Signals
+from hf_distill.reading.signal_reader import Student
+from hf_distill.reading.signals import Signals
 from hf_distill.teachers import TeacherSource
 from hf_distill.trainer import ProgressiveDistillTrainer
 

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from hf_distill.config import OnBadBatch
 from hf_distill.faults.bad_examples import describe
-from hf_distill.signal_reader import Student
+from hf_distill.reading.signal_reader import Student
 
 if TYPE_CHECKING:
     from hf_distill.faults.guarded_training import GuardedTraining

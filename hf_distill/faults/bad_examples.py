@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from hf_distill.cache.key import example_keys
-from hf_distill.model_outputs import logits_of
-from hf_distill.signal_reader import Student
-from hf_distill.signals import Rows, select_rows
+from hf_distill.models.outputs import logits_of
+from hf_distill.reading.signal_reader import Student
+from hf_distill.reading.signals import Rows, select_rows
 from hf_distill.teachers.sharding import SHARDING
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from hf_distill.faults.hang_watch import HangWatch, limit_of
 from hf_distill.faults.out_of_memory import memory_explained
 from hf_distill.faults.preemption import Preempted, Preemption
 from hf_distill.faults.step_flags import StepFlags
-from hf_distill.signal_reader import Student
+from hf_distill.reading.signal_reader import Student
 
 logger = logging.getLogger(__name__)
 

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hf_distill.compatibility import unwrap_peft
-from hf_distill.reduction import UNITS, count_items
-from hf_distill.signals import TOKEN_HEADS
+from hf_distill.loss.reduction import UNITS, count_items
+from hf_distill.models.compatibility import unwrap_peft
+from hf_distill.reading.signals import TOKEN_HEADS
 from hf_distill.teachers.base import unwrapped
 
 if TYPE_CHECKING:
     from hf_distill.faults.guarded_training import GuardedTraining
 
 PARTS = {
-    "hf_distill.signal_reader.forward": "the student's forward",
+    "hf_distill.reading.signal_reader.forward": "the student's forward",
     "hf_distill.teachers.": "the teacher's forward",
     "hf_distill.kernels.": "the head and the divergences",
     "accelerate.accelerator.backward": "the backward",

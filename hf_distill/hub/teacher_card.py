@@ -12,8 +12,8 @@ from huggingface_hub import ModelCard, ModelCardData
 from hf_distill.hub.card import template_path
 from hf_distill.report import wording
 from hf_distill.report.tables import to_markdown
-from hf_distill.switching import TIMINGS, held_out_points
 from hf_distill.teachers.checkpoint_files import TRAINER_STATE
+from hf_distill.training.switching import TIMINGS, held_out_points
 
 TEMPLATE = "teacher_card_template.md"
 TAGS = ["hf_distill", "training-checkpoints"]

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from transformers import BaseImageProcessor, PreTrainedTokenizerBase, TrainingArguments
 
 from hf_distill.atomic import atomic_write_bytes, atomic_write_text
-from hf_distill.compatibility import unwrap_peft
 from hf_distill.hub.card import FILE_NAME, student_card
 from hf_distill.hub.card_data import is_hub_id
 from hf_distill.hub.push import public_record
+from hf_distill.models.compatibility import unwrap_peft
 from hf_distill.run_record import FILE_NAME as RECORD_NAME
 from hf_distill.run_record import RunRecord
-from hf_distill.student_run import student_run
-from hf_distill.switching import TIMINGS, held_out_points
+from hf_distill.training.student_run import student_run
+from hf_distill.training.switching import TIMINGS, held_out_points
 from hf_distill.versions import package_versions
 
 if TYPE_CHECKING:

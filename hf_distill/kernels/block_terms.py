@@ -18,7 +18,7 @@ from hf_distill.kernels.pass_forms import PASS_FORMS, PassBlock
 from hf_distill.kernels.row_terms import RowTerm
 from hf_distill.kernels.scratch import Scratch
 from hf_distill.kernels.softmaxes import Softmaxes
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 class BlockData(NamedTuple):

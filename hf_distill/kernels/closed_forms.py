@@ -24,7 +24,7 @@ from hf_distill.objectives import (
     SkewReverseKL,
     SymmetricKL,
 )
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.signals import IGNORE_INDEX
 
 
 class Distribution(NamedTuple):

@@ -10,7 +10,7 @@ from torch import Tensor
 from hf_distill.kernels.head_rows import HeadRows, LogitRows
 from hf_distill.kernels.row_terms import RowTerm
 from hf_distill.kernels.tiled_loss import RowLoss
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 def dense_loss(

@@ -11,7 +11,7 @@ from hf_distill.kernels.closed_forms import CLOSED_FORMS
 from hf_distill.kernels.pass_forms import PASS_FORMS
 from hf_distill.objectives import Objective
 from hf_distill.objectives.distributions import ARGMAX_BELOW, TemperedObjective
-from hf_distill.signals import TOKEN_HEADS, Signals
+from hf_distill.reading.signals import TOKEN_HEADS, Signals
 
 READABLE = frozenset({"labels", "teacher.logits"})
 

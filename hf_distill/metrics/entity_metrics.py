@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import EvalPrediction
 
 from hf_distill.metrics.numbers_entities import entities
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.signals import IGNORE_INDEX
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import EvalPrediction
 
 from hf_distill.metrics.numbers import bits_per_byte, masked_accuracy, mean_nll, perplexity
-from hf_distill.signals import IGNORE_INDEX, at_least_float32
+from hf_distill.reading.signals import IGNORE_INDEX, at_least_float32
 
 TokenHead = Literal["masked_lm", "causal_lm"]
 

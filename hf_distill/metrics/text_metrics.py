@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import EvalPrediction, PreTrainedTokenizerBase
 
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.signals import IGNORE_INDEX
 
 Score = Callable[[Sequence[str], Sequence[str]], dict[str, float]]
 """From texts and references to metrics."""

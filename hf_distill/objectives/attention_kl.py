@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from hf_distill.layer_states import AttentionRows
 from hf_distill.objectives.base import OBJECTIVES
 from hf_distill.objectives.distributions import kl_divergence
 from hf_distill.objectives.features import FeatureObjective
-from hf_distill.signals import Signals, at_least_float32
+from hf_distill.reading.layer_states import AttentionRows
+from hf_distill.reading.signals import Signals, at_least_float32
 
 DROPOUT_NAMES = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", "attn_dropout")
 """What configurations call the dropout of attention probabilities."""

@@ -8,9 +8,9 @@ from typing import ClassVar, get_args
 
 from torch import Tensor
 
-from hf_distill.reduction import Unit
+from hf_distill.loss.reduction import Unit
+from hf_distill.reading.signals import Head, Signals
 from hf_distill.registry import Registry
-from hf_distill.signals import Head, Signals
 
 ALL_HEADS: frozenset[Head] = frozenset(get_args(Head))
 REGRESSION_HEADS: frozenset[Head] = frozenset({"regression"})

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES
 from hf_distill.objectives.distributions import TemperedLogits, TemperedObjective, kl_divergence
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 @OBJECTIVES.register("ckd")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_distill.objectives.base import CLASS_HEADS, OBJECTIVES, Objective
-from hf_distill.signals import Head, Signals, at_least_float32
+from hf_distill.reading.signals import Head, Signals, at_least_float32
 
 
 @OBJECTIVES.register("cross_entropy")

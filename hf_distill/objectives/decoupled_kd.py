@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES
 from hf_distill.objectives.distributions import TemperedLogits, TemperedObjective, kl_divergence, log_sum_exp
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 WITHOUT_OTHERS = "the teacher's arg-max leaves no shares among the other classes"
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_distill.objectives.base import CLASS_HEADS, OBJECTIVES, Objective
-from hf_distill.signals import Head, Signals, at_least_float32
+from hf_distill.reading.signals import Head, Signals, at_least_float32
 
 ARGMAX_BELOW = 1e-3
 """A teacher temperature under this is its limit, the arg-max: dividing by it would overflow half precision."""

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from hf_distill.layers import hidden_width
+from hf_distill.loss.reduction import Unit
 from hf_distill.objectives.base import OBJECTIVES, Objective
-from hf_distill.reduction import Unit
-from hf_distill.signals import Signals, at_least_float32
+from hf_distill.reading.layers import hidden_width
+from hf_distill.reading.signals import Signals, at_least_float32
 
 LayerMap = Literal["last", "uniform"] | list[list[int]]
 Projector = Literal["none", "linear"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES
 from hf_distill.objectives.distributions import ARGMAX_BELOW, TemperedLogits, TemperedObjective, kl_divergence
-from hf_distill.signals import Signals, at_least_float32
+from hf_distill.reading.signals import Signals, at_least_float32
 
 
 @OBJECTIVES.register("forward_kl")

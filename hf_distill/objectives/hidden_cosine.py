@@ -17,7 +17,7 @@ from hf_distill.objectives.features import (
     check_same_shape,
     unit_vectors,
 )
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 @OBJECTIVES.register("hidden_cosine")

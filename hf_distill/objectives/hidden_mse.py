@@ -16,7 +16,7 @@ from hf_distill.objectives.features import (
     check_equal_widths,
     check_same_shape,
 )
-from hf_distill.signals import Signals, at_least_float32
+from hf_distill.reading.signals import Signals, at_least_float32
 
 
 @OBJECTIVES.register("hidden_mse")

@@ -10,7 +10,7 @@ from torch.linalg import vector_norm
 
 from hf_distill.objectives.base import OBJECTIVES
 from hf_distill.objectives.distributions import TemperedLogits, TemperedObjective
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 @OBJECTIVES.register("logit_cosine")

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from hf_distill.objectives.base import FIXED_CLASS_HEADS, OBJECTIVES, Objective
-from hf_distill.signals import Head, Signals, at_least_float32
+from hf_distill.reading.signals import Head, Signals, at_least_float32
 
 
 @OBJECTIVES.register("logit_mse")

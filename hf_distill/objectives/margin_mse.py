@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hf_distill.objectives.base import ALL_HEADS, OBJECTIVES, Objective
 from hf_distill.objectives.distributions import ARGMAX_BELOW
-from hf_distill.signals import Head, Signals, at_least_float32
+from hf_distill.reading.signals import Head, Signals, at_least_float32
 
 
 @OBJECTIVES.register("margin_mse")

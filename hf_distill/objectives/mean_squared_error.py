@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES, REGRESSION_HEADS, Objective
-from hf_distill.signals import Head, Signals, at_least_float32
+from hf_distill.reading.signals import Head, Signals, at_least_float32
 
 
 def squared_error(prediction: Tensor, target: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from hf_distill.loss.reduction import Unit
 from hf_distill.objectives.base import OBJECTIVES
 from hf_distill.objectives.features import FeatureObjective, unit_vectors
-from hf_distill.reduction import Unit
-from hf_distill.signals import Signals, at_least_float32
+from hf_distill.reading.signals import Signals, at_least_float32
 
 SMALLEST_SIMILARITY = 1e-6
 """Opposite states have cosine similarity 0, and its logarithm would be infinite."""

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from hf_distill.layer_states import LayerStates
-from hf_distill.layers import hidden_width
 from hf_distill.objectives.base import OBJECTIVES
 from hf_distill.objectives.distributions import kl_divergence
 from hf_distill.objectives.features import FeatureObjective
-from hf_distill.signals import Signals, at_least_float32
+from hf_distill.reading.layer_states import LayerStates
+from hf_distill.reading.layers import hidden_width
+from hf_distill.reading.signals import Signals, at_least_float32
 
 
 @OBJECTIVES.register("relation_kl")

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hf_distill.loss.reduction import Unit
 from hf_distill.objectives.base import OBJECTIVES
 from hf_distill.objectives.features import FeatureObjective, unit_vectors
-from hf_distill.reduction import Unit
-from hf_distill.signals import Signals, at_least_float32
+from hf_distill.reading.signals import Signals, at_least_float32
 
 
 @OBJECTIVES.register("rkd")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hf_distill.objectives.base import OBJECTIVES
 from hf_distill.objectives.distributions import TemperedLogits, TemperedObjective
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 @OBJECTIVES.register("symmetric_kl")

@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_distill.objectives.base import OBJECTIVES
 from hf_distill.objectives.decoupled_kd import WITHOUT_OTHERS, decouple
 from hf_distill.objectives.distributions import TemperedLogits, TemperedObjective
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 @OBJECTIVES.register("uncertainty_split")

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from hf_distill.loss.reduction import Unit
 from hf_distill.objectives.base import CLASS_HEADS, OBJECTIVES, REGRESSION_HEADS, Objective
-from hf_distill.reduction import Unit
-from hf_distill.signals import Head, Signals, at_least_float32
+from hf_distill.reading.signals import Head, Signals, at_least_float32
 
 
 @OBJECTIVES.register("x_divergence")

@@ -11,9 +11,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import PreTrainedModel
 
-from hf_distill.recipe import StudentSpec
+from hf_distill.recipe.recipe import StudentSpec
+from hf_distill.recipe.student_checks import adapter_export
 from hf_distill.strict_dataclass import check_known_keys
-from hf_distill.student_checks import adapter_export
 from hf_distill.teachers.quantization import build_quantization
 from hf_distill.trainer import ProgressiveDistillTrainer
 

@@ -11,7 +11,7 @@ from accelerate import PartialState
 from hf_distill.evaluation.evaluate import evaluate_run
 from hf_distill.pipeline.analyses.sensitivity import analyze_sensitivity
 from hf_distill.pipeline.finished_run import FinishedRun
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.report.beside import write_evaluation_tables
 from hf_distill.report.contributions import ANSWER
 

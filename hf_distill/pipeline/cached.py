@@ -18,7 +18,7 @@ from hf_distill.pipeline.open_targets import open_cache
 from hf_distill.pipeline.student import finished_run
 from hf_distill.pipeline.walks import fingerprint_of, max_length_of, taught_cells, walk_of
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import Task, TaskData
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.cached import CachedTeacher

@@ -21,8 +21,8 @@ from hf_distill.pipeline.observer import Observer
 from hf_distill.pipeline.stand_ins import StandIns
 from hf_distill.pipeline.walks import max_length_of, taught_cells, walk_of, walks_of
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
-from hf_distill.signals import TOKEN_HEADS
+from hf_distill.reading.signals import TOKEN_HEADS
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import Task, TaskData
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hf_distill.pipeline.student import student_trainer
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import TASKS, Task
 from hf_distill.teachers import TeacherSource
 from hf_distill.trainer import ProgressiveDistillTrainer

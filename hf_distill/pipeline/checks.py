@@ -14,9 +14,9 @@ from hf_distill.pipeline.open_targets import stand_in_of
 from hf_distill.pipeline.plan_check import check_plan
 from hf_distill.pipeline.training_arguments import checked_training
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe, available_recipes
+from hf_distill.recipe.recipe import Recipe, available_recipes
+from hf_distill.recipe.teacher_spec import TeacherSpec
 from hf_distill.tasks import Task
-from hf_distill.teacher_spec import TeacherSpec
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.quantization import build_quantization
 

@@ -13,7 +13,7 @@ from hf_distill.pipeline.checks import check_keys
 from hf_distill.pipeline.teacher import open_teacher, train_teacher
 from hf_distill.pipeline.walks import taught_cells
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 REPORT_FILE = "codec_report.json"
 

@@ -14,7 +14,6 @@ from accelerate import PartialState
 from transformers import PreTrainedModel, set_seed
 
 from hf_distill.atomic import atomic_write_json
-from hf_distill.finetune_spec import FROM_SCRATCH, STUDENT, TEACHER, FinetuneSpec
 from hf_distill.pipeline.carrying import carried_share
 from hf_distill.pipeline.faculty import at
 from hf_distill.pipeline.final_metrics import final_metrics
@@ -22,14 +21,15 @@ from hf_distill.pipeline.student import RESULT_FILE, finished_run
 from hf_distill.pipeline.teacher import open_teacher
 from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.pipeline.workspace import Workspace, differences
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.finetune_spec import FROM_SCRATCH, STUDENT, TEACHER, FinetuneSpec
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import DownstreamRecord, StudentRun
 from hf_distill.strict_dataclass import to_mapping
-from hf_distill.student_run import student_run
 from hf_distill.tasks import TASKS, Task, TaskData
 from hf_distill.teachers.checkpoint_files import find_last_whole_checkpoint, has_tokenizer
 from hf_distill.teachers.revisions import Revision, folder_of, resolve_revisions
 from hf_distill.trainer import ProgressiveDistillTrainer
+from hf_distill.training.student_run import student_run
 
 logger = logging.getLogger(__name__)
 

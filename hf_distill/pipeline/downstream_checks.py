@@ -11,7 +11,7 @@ from hf_distill.pipeline.faculty import at
 from hf_distill.pipeline.student_model import student_model
 from hf_distill.pipeline.training_arguments import checked_training
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import TASKS, Task, TaskData
 from hf_distill.teachers.revisions import folder_of, resolve_revisions
 

@@ -14,18 +14,8 @@ from hf_distill.pipeline.observer import Observer, parameters_of
 from hf_distill.pipeline.teacher import open_model
 from hf_distill.pipeline.trained_teacher import TrainedTeacher
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.tasks import Task
-from hf_distill.teacher_spec import AssistantTraining, EnsembleSpec, ModelSpec, SelfTeacherSpec, TeacherSpec
-from hf_distill.teachers import (
-    AdapterOffTeacher,
-    EmaTeacher,
-    EnsembleTeacher,
-    LadderTeacher,
-    PrunedMixTeacher,
-    TeacherSequence,
-    TeacherSource,
-)
-from hf_distill.teaching import (
+from hf_distill.recipe.teacher_spec import AssistantTraining, EnsembleSpec, ModelSpec, SelfTeacherSpec, TeacherSpec
+from hf_distill.recipe.teaching import (
     TRAINED_HERE,
     assistant_name,
     assistants_teacher,
@@ -35,6 +25,16 @@ from hf_distill.teaching import (
     member_name,
     model_text,
     source_text,
+)
+from hf_distill.tasks import Task
+from hf_distill.teachers import (
+    AdapterOffTeacher,
+    EmaTeacher,
+    EnsembleTeacher,
+    LadderTeacher,
+    PrunedMixTeacher,
+    TeacherSequence,
+    TeacherSource,
 )
 
 

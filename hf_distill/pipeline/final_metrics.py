@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from hf_distill.switching import TIMINGS, held_out_points
 from hf_distill.tasks import HeldOut
 from hf_distill.trainer import ProgressiveDistillTrainer
+from hf_distill.training.switching import TIMINGS, held_out_points
 
 PREFIX = "further"
 

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from transformers import PreTrainedModel
 
-from hf_distill.label_maps import in_order, label_names, order_of
-from hf_distill.model_inputs import model_inputs
-from hf_distill.model_outputs import logits_of
+from hf_distill.models.inputs import model_inputs
+from hf_distill.models.label_maps import in_order, label_names, order_of
+from hf_distill.models.outputs import logits_of
 from hf_distill.pipeline.cells import Cell, cells_of, task_of
 from hf_distill.pipeline.student import finished_run
 from hf_distill.pipeline.teacher import open_teacher
 from hf_distill.pipeline.workspace import RECIPE_FILE, Workspace
-from hf_distill.recipe import Recipe
-from hf_distill.signals import TARGET_KEYS, select_rows
+from hf_distill.reading.signals import TARGET_KEYS, select_rows
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import Task, TaskData
 from hf_distill.teachers import TeacherSequence
 

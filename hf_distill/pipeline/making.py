@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.student_making.cut import StudentCut
 from hf_distill.student_making.evidence import forwards_of
 from hf_distill.student_making.making import MadeStudent, make_student

@@ -9,9 +9,9 @@ from accelerate import PartialState
 from hf_distill.pipeline.stand_ins import StandIns
 from hf_distill.pipeline.teacher import open_model
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
+from hf_distill.recipe.teacher_spec import TeacherSpec
 from hf_distill.tasks import Task
-from hf_distill.teacher_spec import TeacherSpec
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.cached import CachedTeacher
 from hf_distill.teachers.revisions import Revision

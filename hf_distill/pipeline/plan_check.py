@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from hf_distill.switching import restarting_schedule
 from hf_distill.trainer import ProgressiveDistillTrainer
+from hf_distill.training.switching import restarting_schedule
 
 
 def check_plan(trainer: ProgressiveDistillTrainer, *, chosen: str | None, problem: str | None = None) -> None:

@@ -22,7 +22,7 @@ from hf_distill.pipeline.observer import Observer
 from hf_distill.pipeline.student import finished_run, train_student
 from hf_distill.pipeline.student_model import make_student_of_teacher
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.report.page import write_report
 from hf_distill.run_record import RunRecord, StudentRun
 from hf_distill.tasks import Task

@@ -12,7 +12,7 @@ from hf_distill.pipeline.cells import build_trainer, distilled_cells_of, task_of
 from hf_distill.pipeline.checks import check_keys
 from hf_distill.pipeline.teacher import open_teacher, scores_of, train_teacher
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)

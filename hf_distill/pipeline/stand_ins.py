@@ -8,11 +8,11 @@ from hf_distill.pipeline.plan_check import check_plan
 from hf_distill.pipeline.teacher import open_model
 from hf_distill.pipeline.trained_teacher import TrainedTeacher
 from hf_distill.pipeline.workspace import Workspace
+from hf_distill.recipe.teacher_spec import AssistantTraining, ModelSpec, TeacherSpec
+from hf_distill.recipe.teaching import member_name
 from hf_distill.tasks import Task
-from hf_distill.teacher_spec import AssistantTraining, ModelSpec, TeacherSpec
 from hf_distill.teachers import LiveTeacher, TeacherSource
 from hf_distill.teachers.revisions import Revision
-from hf_distill.teaching import member_name
 
 
 class StandIns:

@@ -16,14 +16,14 @@ from hf_distill.pipeline.final_metrics import final_metrics
 from hf_distill.pipeline.student_model import student_model
 from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import StudentRun
 from hf_distill.strict_dataclass import from_mapping, to_mapping
-from hf_distill.student_run import student_run
 from hf_distill.tasks import Task
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.checkpoint_files import find_last_whole_checkpoint
 from hf_distill.trainer import ProgressiveDistillTrainer
+from hf_distill.training.student_run import student_run
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from hf_distill.pipeline.adapter import refuse_new_weights
 from hf_distill.pipeline.faculty import at
 from hf_distill.pipeline.making import batches_to_look_at, cut_out, data_text
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
+from hf_distill.recipe.student_checks import FROM_TEACHER, adapter_export
 from hf_distill.strict_dataclass import to_mapping
-from hf_distill.student_checks import FROM_TEACHER, adapter_export
 from hf_distill.student_making.cut import StudentCut
 from hf_distill.student_making.evidence import forwards_of
 from hf_distill.student_making.origin import ORIGIN_FILE, StudentOrigin

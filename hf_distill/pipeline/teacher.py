@@ -8,15 +8,15 @@ from typing import Any
 
 from hf_distill.analysis.revision_scores import score_revisions
 from hf_distill.atomic import atomic_write_json
-from hf_distill.compatibility import unwrap_peft
-from hf_distill.label_maps import label_order
+from hf_distill.models.compatibility import unwrap_peft
+from hf_distill.models.label_maps import label_order
 from hf_distill.pipeline.trained_teacher import TrainedTeacher
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
+from hf_distill.recipe.teacher_spec import ModelSpec
+from hf_distill.recipe.teaching import training_of
 from hf_distill.tasks import Task, TaskData
-from hf_distill.teacher_spec import ModelSpec
 from hf_distill.teachers import TeacherSequence, TeacherSource
-from hf_distill.teaching import training_of
 from hf_distill.trainer import ProgressiveDistillTrainer
 
 

@@ -14,8 +14,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from hf_distill.atomic import atomic_write_json
 from hf_distill.pipeline.final_metrics import final_metrics
 from hf_distill.pipeline.training_arguments import training_arguments
+from hf_distill.recipe.teacher_spec import TeacherTraining
 from hf_distill.tasks import Task, TaskData
-from hf_distill.teacher_spec import TeacherTraining
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.checkpoint_files import find_last_whole_checkpoint
 from hf_distill.trainer import ProgressiveDistillTrainer

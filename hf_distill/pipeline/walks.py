@@ -15,7 +15,7 @@ from hf_distill.pipeline.cells import Cell, cells_of
 from hf_distill.pipeline.student_model import student_model
 from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import Task, TaskData
 from hf_distill.teachers import TeacherSource
 

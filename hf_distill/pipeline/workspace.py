@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_distill.atomic import atomic_write_json, atomic_write_text
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.wording import join_path
 
 RECIPE_FILE = "recipe.yaml"

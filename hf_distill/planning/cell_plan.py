@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from hf_distill.curricula import CURRICULA, Plan, PlanContext
 from hf_distill.curricula.intra import build_intra
-from hf_distill.layers import layer_count
 from hf_distill.pipeline.cells import Cell
 from hf_distill.planning.memory import BatchShape
 from hf_distill.planning.model_size import ModelSize
 from hf_distill.planning.probe import Probe
 from hf_distill.planning.stand_in import StandIn
+from hf_distill.reading.layers import layer_count
 from hf_distill.trainer import ProgressiveDistillTrainer
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from transformers import PrinterCallback, TrainerCallback
 
-from hf_distill.peak_memory import peak_memory
+from hf_distill.loss.reduction import count_items
 from hf_distill.planning.memory import BatchShape
-from hf_distill.reduction import count_items
 from hf_distill.trainer import ProgressiveDistillTrainer
+from hf_distill.training.peak_memory import peak_memory
 
 STEPS = 5
 WARMUP = 2

@@ -40,8 +40,8 @@ from hf_distill.planning.stand_in import (
     source_as_asked,
     stand_in_teacher,
 )
-from hf_distill.recipe import Recipe
-from hf_distill.signals import TOKEN_HEADS
+from hf_distill.reading.signals import TOKEN_HEADS
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import Task
 from hf_distill.trainer import ProgressiveDistillTrainer
 

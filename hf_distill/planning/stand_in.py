@@ -9,20 +9,20 @@ from typing import NamedTuple
 import torch
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from hf_distill.compatibility import auto_class_of
+from hf_distill.models.compatibility import auto_class_of
 from hf_distill.pipeline.stand_ins import promised_revisions
 from hf_distill.pipeline.teacher import teacher_trainer
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.planning.model_size import ModelSize, model_size
-from hf_distill.recipe import Recipe
-from hf_distill.signals import Head
+from hf_distill.reading.signals import Head
+from hf_distill.recipe.recipe import Recipe
+from hf_distill.recipe.teacher_spec import ModelSpec
+from hf_distill.recipe.teaching import kind_of, students_learn_from
 from hf_distill.tasks import Task, TaskData
-from hf_distill.teacher_spec import ModelSpec
 from hf_distill.teachers import LiveTeacher, TeacherSequence, TeacherSource
 from hf_distill.teachers.listing import list_revisions
 from hf_distill.teachers.quantization import build_quantization
 from hf_distill.teachers.revisions import Revision, resolve_revisions
-from hf_distill.teaching import kind_of, students_learn_from
 
 
 class StandIn(NamedTuple):

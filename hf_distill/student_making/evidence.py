@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 
 from hf_distill.analysis.layer_similarity import LayerSimilarityTally
 from hf_distill.analysis.sensitivity import parameter_sensitivity
-from hf_distill.layers import attended_rows
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.layers import attended_rows
+from hf_distill.reading.signals import IGNORE_INDEX
 from hf_distill.student_making.cut import StudentCut
 from hf_distill.student_making.families import Stack, family_of
 from hf_distill.student_making.names import WeightName, layers_at

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedConfig
 
-from hf_distill.extractor import uniform_map
+from hf_distill.reading.extractor import uniform_map
 from hf_distill.student_making.cut import LayerRule, StudentCut
 from hf_distill.student_making.families import family_of
 from hf_distill.student_making.sizes import sizes_of

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from hf_distill.config import ProgressiveDistillConfig
+from hf_distill.reading.signals import Head
 from hf_distill.registry import Registry
-from hf_distill.signals import Head
 from hf_distill.tasks.model_building import AutoClass, build_model
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 
-from hf_distill.signals import IGNORE_INDEX, Head
+from hf_distill.reading.signals import IGNORE_INDEX, Head
 from hf_distill.tasks.base import TASKS, TaskData
 from hf_distill.tasks.batches import BatchDataset
 from hf_distill.tasks.model_building import AutoClass

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from hf_distill.metrics.numbers import accuracy
-from hf_distill.signals import Head
+from hf_distill.reading.signals import Head
 from hf_distill.tasks.base import TASKS, Task, TaskData
 from hf_distill.tasks.batches import BatchCollator
 from hf_distill.tasks.counter_random import CounterStream

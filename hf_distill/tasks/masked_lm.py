@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForMaskedLM, PreTrainedTokenizerBase
 
-from hf_distill.signals import IGNORE_INDEX, Head
+from hf_distill.reading.signals import IGNORE_INDEX, Head
 from hf_distill.tasks.base import TASKS
 from hf_distill.tasks.batches import BatchDataset
 from hf_distill.tasks.counter_random import CounterStream

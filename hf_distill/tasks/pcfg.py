@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 
 from hf_distill.metrics.language_modeling import TokenHead, TokenMetrics, shrink_logits
-from hf_distill.signals import Head
+from hf_distill.reading.signals import Head
 from hf_distill.tasks.base import TASKS, Task, TaskData
 from hf_distill.tasks.counter_random import CounterStream
 from hf_distill.tasks.model_building import AutoClass, config_value

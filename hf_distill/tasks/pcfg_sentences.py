@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerFast
 
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.signals import IGNORE_INDEX
 from hf_distill.tasks.batches import BatchCollator, BatchDataset
 from hf_distill.tasks.counter_random import CounterStream
 from hf_distill.tasks.pcfg_grammar import TERMINALS, Trees, TreeSampler

@@ -10,7 +10,7 @@ import numpy as np
 from transformers import AutoModelForQuestionAnswering, EvalPrediction, PreTrainedTokenizerBase
 
 from hf_distill.metrics.answer_metrics import AnswerMetrics
-from hf_distill.signals import Head
+from hf_distill.reading.signals import Head
 from hf_distill.strict_dataclass import from_mapping
 from hf_distill.tasks.answer_windows import Span, Windows, cut_questions, windows_of
 from hf_distill.tasks.base import TASKS

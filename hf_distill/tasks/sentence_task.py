@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, EvalPrediction, PreTrainedTokenizerBase
 
-from hf_distill.label_maps import order_of
 from hf_distill.metrics.sentence_metrics import SentenceMetrics
-from hf_distill.signals import Head
+from hf_distill.models.label_maps import order_of
+from hf_distill.reading.signals import Head
 from hf_distill.tasks.image_sources import class_numbers
 from hf_distill.tasks.labelled_text import LabelledTextTask
 from hf_distill.tasks.model_building import AutoClass

@@ -17,7 +17,7 @@ from transformers import (
 
 from hf_distill.config import ProgressiveDistillConfig
 from hf_distill.metrics.text_metrics import Score, TextMetrics, only_ids
-from hf_distill.signals import Head
+from hf_distill.reading.signals import Head
 from hf_distill.tasks.base import TaskData
 from hf_distill.tasks.model_building import AutoClass, config_value
 from hf_distill.tasks.table_sources import Table

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, EvalPrediction, PreTrainedConfig, PreTrainedModel
 
-from hf_distill.signals import Head
+from hf_distill.reading.signals import Head
 from hf_distill.tasks.base import TASKS, Task, TaskData
 from hf_distill.tasks.batches import BatchCollator, BatchDataset
 from hf_distill.tasks.counter_random import CounterStream

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from hf_distill.label_maps import label_names, order_of
+from hf_distill.models.label_maps import label_names, order_of
 from hf_distill.tasks.model_building import config_value
 
 

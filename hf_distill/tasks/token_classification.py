@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from transformers import AutoModelForTokenClassification, EvalPrediction, PreTrainedTokenizerBase
 
-from hf_distill.label_maps import order_of
 from hf_distill.metrics.entity_metrics import EntityMetrics, best_tags
-from hf_distill.signals import IGNORE_INDEX, Head
+from hf_distill.models.label_maps import order_of
+from hf_distill.reading.signals import IGNORE_INDEX, Head
 from hf_distill.tasks.base import TASKS
 from hf_distill.tasks.model_building import AutoClass
 from hf_distill.tasks.multilingual import MultilingualTask

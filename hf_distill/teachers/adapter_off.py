@@ -13,8 +13,8 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from hf_distill.reading import Reading
-from hf_distill.signals import Head
+from hf_distill.reading.model_reading import Reading
+from hf_distill.reading.signals import Head
 from hf_distill.teachers.base import TeacherSource
 from hf_distill.teachers.live import tensors_hash
 from hf_distill.teachers.revisions import Revision

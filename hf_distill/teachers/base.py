@@ -13,14 +13,14 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from hf_distill.checkpointed_module import CheckpointedModule
 from hf_distill.kernels.head_rows import HeadRows, LogitRows
-from hf_distill.layers import layer_tap
-from hf_distill.model_inputs import model_inputs
-from hf_distill.model_outputs import logits_of
-from hf_distill.reading import Reading, read_model
-from hf_distill.row_head import RowHead
-from hf_distill.signals import TARGET_KEYS, Head, Rows
+from hf_distill.models.checkpointed_module import CheckpointedModule
+from hf_distill.models.inputs import model_inputs
+from hf_distill.models.outputs import logits_of
+from hf_distill.reading.layers import layer_tap
+from hf_distill.reading.model_reading import Reading, read_model
+from hf_distill.reading.row_head import RowHead
+from hf_distill.reading.signals import TARGET_KEYS, Head, Rows
 from hf_distill.teachers.revisions import Revision
 
 Answer = TypeVar("Answer")

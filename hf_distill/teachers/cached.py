@@ -20,7 +20,7 @@ from hf_distill.cache.place import cache_folder
 from hf_distill.cache.reader import CacheReader
 from hf_distill.kernels.head_rows import HeadRows, LogitRows
 from hf_distill.kernels.heads import Head as OutputHead
-from hf_distill.signals import Head, Rows
+from hf_distill.reading.signals import Head, Rows
 from hf_distill.tasks.parity_model import register_parity_mlp
 from hf_distill.teachers.base import TeacherSource
 from hf_distill.teachers.checkpoint_files import has_tokenizer

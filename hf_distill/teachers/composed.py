@@ -14,9 +14,9 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from hf_distill.compatibility import shared_width
-from hf_distill.label_maps import label_names, label_order
-from hf_distill.signals import TOKEN_HEADS, Head
+from hf_distill.models.compatibility import shared_width
+from hf_distill.models.label_maps import label_names, label_order
+from hf_distill.reading.signals import TOKEN_HEADS, Head
 from hf_distill.teachers.as_teacher import as_teacher
 from hf_distill.teachers.base import TeacherSource
 from hf_distill.teachers.live import LiveTeacher

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from hf_distill.atomic import atomic_write_bytes
-from hf_distill.checkpointed_module import CheckpointedModule
-from hf_distill.compatibility import unwrap_peft
-from hf_distill.signals import Head
+from hf_distill.models.checkpointed_module import CheckpointedModule
+from hf_distill.models.compatibility import unwrap_peft
+from hf_distill.reading.signals import Head
 from hf_distill.teachers.base import TeacherSource, freeze
 from hf_distill.teachers.composed import composed
 from hf_distill.teachers.sharding import refuse_sharding

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from hf_distill.signals import Head, Rows, at_least_float32
+from hf_distill.reading.signals import Head, Rows, at_least_float32
 from hf_distill.teachers.composed import ComposedTeacher, TeacherLike
 
 Average = Literal["probabilities", "logits"]

@@ -9,9 +9,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from hf_distill.checkpointed_module import CheckpointedModule
+from hf_distill.models.checkpointed_module import CheckpointedModule
 from hf_distill.objectives import OBJECTIVES
-from hf_distill.signals import Head, Signals, at_least_float32, select_rows
+from hf_distill.reading.signals import Head, Signals, at_least_float32, select_rows
 from hf_distill.teachers.composed import ComposedTeacher, TeacherLike
 from hf_distill.teachers.router import Difficulty, DifficultyRouter, opened
 from hf_distill.teachers.sharding import refuse_sharding

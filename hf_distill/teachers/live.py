@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from hf_distill.compatibility import check_teacher_head
-from hf_distill.signals import Head
+from hf_distill.models.compatibility import check_teacher_head
+from hf_distill.reading.signals import Head
 from hf_distill.teachers.base import TeacherSource, freeze, unwrapped
 from hf_distill.teachers.placement import Placement
 from hf_distill.teachers.revisions import Revision

@@ -7,7 +7,7 @@ import logging
 from accelerate import Accelerator
 from torch import nn
 
-from hf_distill.compiling import compile_body
+from hf_distill.models.compiling import compile_body
 from hf_distill.teachers.base import freeze, unwrapped
 from hf_distill.teachers.offload import Offload
 from hf_distill.teachers.sharding import refuse_sharding, refuse_split_weights

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from hf_distill.model_outputs import logits_of
-from hf_distill.signals import at_least_float32
+from hf_distill.models.outputs import logits_of
+from hf_distill.reading.signals import at_least_float32
 from hf_distill.teachers.as_teacher import as_teacher
 from hf_distill.teachers.base import freeze, unwrapped
 from hf_distill.teachers.composed import ComposedTeacher, TeacherLike, composed

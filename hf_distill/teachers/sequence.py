@@ -20,8 +20,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from hf_distill.compatibility import auto_class_of, check_teacher_head
-from hf_distill.signals import Head
+from hf_distill.models.compatibility import auto_class_of, check_teacher_head
+from hf_distill.reading.signals import Head
 from hf_distill.tasks.parity_model import register_parity_mlp
 from hf_distill.teachers.base import TeacherSource, unwrapped
 from hf_distill.teachers.checkpoint_files import has_tokenizer

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, NamedTuple, get_args
 
 from torch import Tensor, nn
 
+from hf_distill.reading.signals import Head
 from hf_distill.registry import Registry
-from hf_distill.signals import Head
 from hf_distill.views.token_ids import TokenIds
 
 ALL_HEADS: frozenset[Head] = frozenset(get_args(Head))

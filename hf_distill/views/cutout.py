@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from hf_distill.signals import Head
+from hf_distill.reading.signals import Head
 from hf_distill.views.base import EXAMPLE_HEADS, VIEWS, View, ViewContext
 from hf_distill.views.images import pixels_of
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from hf_distill.compatibility import unwrap_peft
-from hf_distill.signals import Head
+from hf_distill.models.compatibility import unwrap_peft
+from hf_distill.reading.signals import Head
 from hf_distill.views.base import ALL_HEADS, VIEWS, ModelOfView, View, ViewContext, batch_tensor
 from hf_distill.views.mixing import ALONE, ALPHA_HELP, check_alpha, draw_partners, draw_share
 from hf_distill.views.token_ids import attended_positions

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from hf_distill.signals import Head
+from hf_distill.reading.signals import Head
 from hf_distill.views.base import EXAMPLE_HEADS, VIEWS, View, ViewContext
 from hf_distill.views.mixing import ALONE, ALPHA_HELP, check_alpha, draw_partners, draw_share
 

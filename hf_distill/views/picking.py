@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hf_distill.loss.reduction import UNITS, Unit, count_items
 from hf_distill.objectives import ForwardKL
-from hf_distill.reduction import UNITS, Unit, count_items
-from hf_distill.signals import Head, Signals, at_least_float32
+from hf_distill.reading.signals import Head, Signals, at_least_float32
 from hf_distill.views.stage_view import Criterion
 
 

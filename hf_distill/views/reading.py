@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from hf_distill.curricula.plan import Stage, Term
-from hf_distill.reading import Wanted
-from hf_distill.reduction import Unit
-from hf_distill.signal_reader import SignalReader, Student
-from hf_distill.signals import Signals, select_rows
+from hf_distill.loss.reduction import Unit
+from hf_distill.reading.model_reading import Wanted
+from hf_distill.reading.signal_reader import SignalReader, Student
+from hf_distill.reading.signals import Signals, select_rows
 from hf_distill.views.base import ViewContext
 from hf_distill.views.picking import example_scores, items_ratio, keep_largest, row_scores
 from hf_distill.views.stage_view import StageView

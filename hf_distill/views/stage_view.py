@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hf_distill.reading.signals import Head
 from hf_distill.schedules import Constant, Schedule
-from hf_distill.signals import Head
 from hf_distill.views.base import View
 
 Criterion = Literal["student_entropy", "teacher_entropy", "kl"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from hf_distill.signals import IGNORE_INDEX, LABELS_ARE_INPUTS, Head
+from hf_distill.reading.signals import IGNORE_INDEX, LABELS_ARE_INPUTS, Head
 
 _SPECIAL_KEYS = ("pad", "bos", "eos", "cls", "sep", "mask", "unk", "decoder_start")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hf_distill.cache.codecs import CODECS, Codec
 from hf_distill.kernels.heads import Head
 from hf_distill.objectives import OBJECTIVES
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 ROWS, VOCABULARY, HIDDEN = 6, 37, 16
 SPECS = [

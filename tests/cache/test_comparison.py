@@ -9,7 +9,7 @@ from builders import VOCABULARY, examples, tiny_model
 
 from hf_distill.cache.codecs import CODECS
 from hf_distill.cache.comparison import CodecFigures, compare_codecs, default_codecs, mark_front
-from hf_distill.signals import select_rows
+from hf_distill.reading.signals import select_rows
 from hf_distill.teachers import LiveTeacher
 
 

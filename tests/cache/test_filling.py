@@ -12,7 +12,7 @@ from hf_distill.cache.key import example_keys
 from hf_distill.cache.reader import CacheReader
 from hf_distill.cache.targets import cache_targets, settings_of
 from hf_distill.cache.writer import CacheWriter
-from hf_distill.signals import Rows, select_rows
+from hf_distill.reading.signals import Rows, select_rows
 from hf_distill.teachers import TeacherSequence
 
 

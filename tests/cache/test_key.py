@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_distill.cache.key import example_keys
-from hf_distill.signals import select_rows, with_position_ids
+from hf_distill.reading.signals import select_rows, with_position_ids
 
 MASK64 = 2**64 - 1
 IDS = [7, 9, 11, 30]

@@ -11,7 +11,7 @@ from cache_cases import make_walk
 from transformers import TrainerCallback
 
 from hf_distill.cache.walk import quiet_arguments
-from hf_distill.signals import Rows
+from hf_distill.reading.signals import Rows
 from hf_distill.teachers import LiveTeacher, TeacherSequence
 
 Seen = list[tuple[int, list[list[int]], int]]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hf_distill.recipe import available_recipes
+from hf_distill.recipe.recipe import available_recipes
 
 
 def test_every_recipe_is_listed_with_what_it_does(hf_distill):

@@ -11,7 +11,7 @@ from killed_run import make_trainer, whole_and_resumed
 from transformers import TrainerCallback
 
 from hf_distill.curricula import CURRICULA, Annealing, Continuation, Plan
-from hf_distill.stage_best import FILE_NAME
+from hf_distill.training.stage_best import FILE_NAME
 
 MAX_STEPS, LENGTH = 90, 70
 

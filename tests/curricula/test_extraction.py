@@ -8,8 +8,8 @@ import pytest
 from builders import bert_config, plan_context
 
 from hf_distill.curricula import CURRICULA, Extraction, Plan
-from hf_distill.extractor import LayerPair
 from hf_distill.objectives import HiddenMSE
+from hf_distill.reading.extractor import LayerPair
 
 
 def extraction(**fields) -> Extraction:

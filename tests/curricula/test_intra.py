@@ -128,9 +128,9 @@ def test_loop_and_repeat_are_two_losses(tmp_path, head):
 def test_loop_and_repeat_draw_from_two_distributions():
     """Mean disagreement over 40 draws of dropout, in units of its standard error."""
     from hf_distill.curricula import Stage
-    from hf_distill.loss_log import LossLog
+    from hf_distill.loss.loss_log import LossLog
     from hf_distill.objectives import XDivergence
-    from hf_distill.signal_reader import SignalReader, Student
+    from hf_distill.reading.signal_reader import SignalReader, Student
 
     model = tiny_model("classification", seed=1, **DROPOUT["classification"]).train()
     student = Student(model, model, frozenset({"input_ids", "attention_mask"}))
@@ -191,7 +191,7 @@ def test_r_drop_with_a_teacher_doubles_only_one_term(tmp_path):
 def test_padding_changes_the_disagreement(tmp_path, head):
     """The same examples padded by six positions more; no dropout, so the passes are made to differ by their logits."""
     from hf_distill.objectives import XDivergence
-    from hf_distill.signals import Signals, select_rows
+    from hf_distill.reading.signals import Signals, select_rows
 
     labels = torch.tensor([[5, 6, 7, -100], [8, 9, -100, -100]])
     logits = torch.randn(3, 2, 4, 11, dtype=torch.float64)

@@ -15,7 +15,7 @@ from hf_distill.evaluation.evaluate import evaluate_run
 from hf_distill.evaluation.record import Evaluation, EvaluationSettings
 from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 FAST = EvaluationSettings(batch_sizes=(1, 4), repeats=2, warmup=1)
 

@@ -9,7 +9,7 @@ import torch
 from builders import distill_trainer, examples, tiny_model
 
 from hf_distill.objectives import CrossEntropy
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 def test_cross_entropy_of_three_logits_has_its_closed_form():

@@ -56,7 +56,7 @@ def digits_mapping(folder: Path, **changes: Any) -> dict[str, Any]:
 def run(mapping: dict[str, Any]) -> dict[str, Any]:
     """Run a recipe."""
     from hf_distill.pipeline.run import run_recipe
-    from hf_distill.recipe import Recipe
+    from hf_distill.recipe.recipe import Recipe
 
     return run_recipe(Recipe.from_dict(mapping), command=["hf-distill", "run", "tiny.yaml"]).to_dict()
 

@@ -123,7 +123,7 @@ def load_in_a_clean_process(server: HubServer, home: Path, token: str, repo_id: 
 def run(mapping: dict) -> dict:
     """Run a recipe."""
     from hf_distill.pipeline.run import run_recipe
-    from hf_distill.recipe import Recipe
+    from hf_distill.recipe.recipe import Recipe
 
     record = run_recipe(Recipe.from_dict(mapping), command=["hf-distill", "run", "tiny.yaml"])
     return record.to_dict()

@@ -17,7 +17,7 @@ from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainingArgum
 from updates import assert_same_update, flat_weights
 
 from hf_distill import LiveTeacher
-from hf_distill.signal_reader import Student
+from hf_distill.reading.signal_reader import Student
 
 NAMES = list(HEADS)
 BEFORE = {"t5": 0, "marian": 0, "bart": 0}

@@ -13,8 +13,8 @@ from image_models import CLASSES, image_batch, image_examples, image_model
 
 from hf_distill import TeacherSequence
 from hf_distill.analysis.latency import latency_info
-from hf_distill.layers import layers_of
 from hf_distill.objectives import OBJECTIVES, FeatureObjective
+from hf_distill.reading.layers import layers_of
 
 SPLITS = [(8, 1), (2, 4), (1, 8)]
 # Batch norm mixes the examples of a micro-batch, so that only models without it can be invariant.

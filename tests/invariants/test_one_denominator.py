@@ -11,7 +11,7 @@ from objective_runs import CASES, Case, Examples, data_of, step_of
 from torch import Tensor
 from updates import assert_same_update, update_of
 
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.signals import IGNORE_INDEX
 
 ANSWER = ("start_positions", "end_positions")
 SPLITS = [(8, 1), (2, 4), (1, 8)]

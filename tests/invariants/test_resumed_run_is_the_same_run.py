@@ -8,7 +8,7 @@ import torch
 from builders import save_teacher_run
 from killed_run import make_trainer, whole_and_resumed
 
-from hf_distill.distill_state import DistillState, resume_folder
+from hf_distill.training.distill_state import DistillState, resume_folder
 
 FIXED = {"name": "n_shot", "steps": 5}
 ADAPTIVE = {"name": "adaptive", "metric": "accuracy", "level": 2.0, "max_stage_steps": 4}

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertForSequenceClassification, PreTrainedModel
 
 from hf_distill import TeacherSequence
-from hf_distill.compatibility import auto_class_of
+from hf_distill.models.compatibility import auto_class_of
 
 STEPS = (10, 20, 30)
 

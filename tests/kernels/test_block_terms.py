@@ -14,7 +14,7 @@ from hf_distill.kernels import RowTerm
 from hf_distill.kernels.block_terms import BlockData, BlockTerms
 from hf_distill.kernels.scratch import Scratch
 from hf_distill.objectives import CrossEntropy, ForwardKL, GeneralizedJSD, LogitMSE, TotalVariation, XDivergence
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 STUDENT_RV, TEACHER_RV = logit_pair(4, 9)
 LABELS_R = labels_for(STUDENT_RV[:, :7])

@@ -7,7 +7,7 @@ from head_cases import head_case
 
 from hf_distill.kernels import RowTerm, dense_loss
 from hf_distill.objectives import CrossEntropy, ForwardKL
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 def test_the_loss_is_the_weighted_and_scaled_sum_of_the_objectives():

@@ -10,7 +10,7 @@ from hf_distill.kernels.closed_forms import Distribution
 from hf_distill.kernels.pass_forms import PASS_FORMS, PassBlock
 from hf_distill.kernels.scratch import Scratch
 from hf_distill.objectives import XDivergence
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 def logits(passes: int) -> torch.Tensor:

@@ -21,7 +21,7 @@ from hf_distill.objectives import (
     SkewReverseKL,
     XDivergence,
 )
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.signals import IGNORE_INDEX
 
 EXACT = 1e-12
 TWO_ROWS = 2 * 2 * 23 * 8

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from teaching_recipes import TEACHERS, teaching_recipe
 
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import RunRecord
 
 KINDS = ("takd", "ladder", "ensemble", "ema")

@@ -9,7 +9,7 @@ from launching import once_for_all, run_two_ranks
 from tiny_recipes import parity_mapping
 
 from hf_distill.pipeline.scoring import score_teacher
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import RunRecord
 
 

@@ -12,7 +12,7 @@ from launching import Found, found_by_two_ranks, once_for_all, run_two_ranks
 from tiny_recipes import parity_mapping
 
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 

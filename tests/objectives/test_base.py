@@ -35,7 +35,7 @@ def test_positional_arguments_cannot_swap_meanings():
 
 @pytest.mark.parametrize("name", OBJECTIVES.names())
 def test_a_missing_target_is_named_before_torch_stumbles_over_it(name):
-    from hf_distill.signals import Signals
+    from hf_distill.reading.signals import Signals
 
     with pytest.raises(ValueError, match="this objective compares"):
         OBJECTIVES.get(name)().values(Signals(student_logits=torch.zeros(2, 3)), temperature=1.0)

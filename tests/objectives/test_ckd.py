@@ -8,7 +8,7 @@ import torch
 from logit_cases import logit_pair
 
 from hf_distill.objectives import CKD
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 def values(student: torch.Tensor, teacher: torch.Tensor, temperature: float = 4.0, **fields) -> torch.Tensor:

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hf_distill.loss.reduction import UNITS, reduce_values
 from hf_distill.objectives import OBJECTIVES, Objective
-from hf_distill.reduction import UNITS, reduce_values
-from hf_distill.signals import IGNORE_INDEX, Signals, select_rows
+from hf_distill.reading.signals import IGNORE_INDEX, Signals, select_rows
 
 # Fields of an objective to run with; one without an entry runs with its defaults.
 ARGUMENTS: dict[str, list[dict[str, Any]]] = {

@@ -9,7 +9,7 @@ import torch
 from transformers.trainer_pt_utils import LabelSmoother
 
 from hf_distill.objectives import CrossEntropy
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 def values(logits: torch.Tensor, labels: list[int], *, temperature: float = 1.0, **fields: float) -> torch.Tensor:

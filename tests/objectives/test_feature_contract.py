@@ -21,7 +21,7 @@ from feature_cases import (
 from torch import Tensor
 
 from hf_distill.objectives import OBJECTIVES, FeatureObjective
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "attention_kl": [{}, {"over_heads": "mean"}],

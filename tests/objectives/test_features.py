@@ -6,10 +6,10 @@ import pytest
 import torch
 from builders import bert_config
 
-from hf_distill.layer_states import LayerStates
 from hf_distill.objectives import HiddenMSE, RelationKL
 from hf_distill.objectives.features import check_equal_widths, check_same_shape, unit_vectors
-from hf_distill.signals import Signals
+from hf_distill.reading.layer_states import LayerStates
+from hf_distill.reading.signals import Signals
 
 
 def test_unit_vectors_have_length_one_and_zero_stays_zero_with_a_finite_gradient():

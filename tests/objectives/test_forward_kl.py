@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_distill.objectives import CrossEntropy, ForwardKL
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 def pair(seed: int = 0, rows: int = 4, classes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ import torch
 from feature_cases import layer_pair, positions, states, values_of
 
 from hf_distill.objectives import HiddenCosine
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 def test_it_is_the_cosine_that_numpy_finds():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hf_distill.objectives import HiddenMSE
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 def values(student: torch.Tensor, teacher: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:

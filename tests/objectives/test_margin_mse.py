@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hf_distill.objectives import MarginMSE
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 STUDENT = [[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [-1.0, 4.0, 0.5]]
 TEACHER = [[1.0, 2.5, 3.0], [4.0, -4.0, 2.0], [2.0, 8.0, 2.0]]

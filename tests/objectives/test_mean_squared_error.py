@@ -7,7 +7,7 @@ import torch
 
 from hf_distill.objectives import MeanSquaredError, TeacherMeanSquaredError
 from hf_distill.objectives.mean_squared_error import squared_error
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 
 def test_one_output_and_flat_labels_are_compared_one_by_one():

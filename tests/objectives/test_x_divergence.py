@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hf_distill.objectives import PassVariance, XDivergence, XDivergenceSum
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 
 ROWS, CLASSES = 5, 9
 PASSES = (2, 3, 4, 7)

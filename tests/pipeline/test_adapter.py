@@ -26,7 +26,7 @@ from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.pipeline.run import run_recipe
 from hf_distill.pipeline.student import train_student
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe, StudentSpec
+from hf_distill.recipe.recipe import Recipe, StudentSpec
 from hf_distill.run_record import RunRecord
 from hf_distill.tasks import ParityMlpConfig
 from hf_distill.teachers import AdapterOffTeacher

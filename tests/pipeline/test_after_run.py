@@ -9,7 +9,7 @@ from tiny_recipes import parity_recipe
 
 from hf_distill.pipeline.after_run import ask_after_run
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

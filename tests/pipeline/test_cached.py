@@ -13,7 +13,7 @@ from tiny_recipes import SGD, parity_mapping, text_recipe, write_text
 from hf_distill.pipeline.cached import TARGETS_FILE
 from hf_distill.pipeline.caching import cache_recipe, codec_spec
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 COMPARE = {"one_shot": {"name": "one_shot"}, "two_shot": {"name": "two_shot", "revision": "auto", "steps": 20}}
 

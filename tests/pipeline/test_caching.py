@@ -12,7 +12,7 @@ from hf_distill.pipeline.caching import cache_recipe, check_cacheable, codec_spe
 from hf_distill.pipeline.cells import task_of
 from hf_distill.pipeline.walks import taught_cells
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 LOGITS = {"name": "logits"}
 

@@ -9,7 +9,7 @@ from tiny_recipes import parity_recipe, untaught
 
 from hf_distill.pipeline.cells import build_trainer, cells_of, distilled_cells_of, task_of
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 
 def test_every_curriculum_meets_every_seed(tmp_path):

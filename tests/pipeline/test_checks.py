@@ -15,7 +15,7 @@ from hf_distill.pipeline.checks import (
 )
 from hf_distill.pipeline.teacher import open_teacher, train_teacher
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 
 def check(recipe: Recipe) -> None:

@@ -16,7 +16,7 @@ from transformers import AutoModelForMaskedLM
 from hf_distill.pipeline.downstream import starts_of
 from hf_distill.pipeline.run import run_recipe
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import RunRecord
 
 

@@ -21,7 +21,7 @@ from hf_distill.pipeline.cells import cells_of, task_of
 from hf_distill.pipeline.checks import check_before_training
 from hf_distill.pipeline.run import run_recipe
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import RunRecord
 from hf_distill.teachers import EnsembleTeacher, LiveTeacher, PrunedMixTeacher
 

@@ -10,8 +10,8 @@ from torch.utils.data import Subset
 from hf_distill.pipeline.cells import build_trainer, cells_of, task_of
 from hf_distill.pipeline.final_metrics import final_metrics, mean_of
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.switching import held_out_points
 from hf_distill.tasks import HeldOut, TaskData
+from hf_distill.training.switching import held_out_points
 
 
 @pytest.fixture(scope="module")

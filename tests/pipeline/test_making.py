@@ -9,7 +9,7 @@ from transformers import AutoModelForMaskedLM
 
 from hf_distill.pipeline.cells import task_of
 from hf_distill.pipeline.making import batches_to_look_at, data_text, put_student
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.student_making.cut import StudentCut
 
 

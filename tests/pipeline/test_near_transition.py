@@ -10,7 +10,7 @@ import pytest
 from tiny_recipes import parity_recipe
 
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 
 def recipe_from(finished: Any, folder: Path, **selection: object) -> Recipe:

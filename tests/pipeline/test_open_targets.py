@@ -11,7 +11,7 @@ from hf_distill.pipeline.caching import cache_recipe
 from hf_distill.pipeline.cells import task_of
 from hf_distill.pipeline.open_targets import known_revisions, open_cache, stand_in_of
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.teachers import LiveTeacher
 from hf_distill.teachers.cached import CachedTeacher
 

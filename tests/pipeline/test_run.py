@@ -24,7 +24,7 @@ from transformers import (
 
 from hf_distill.faults.bad_batch import BadBatch
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import RunRecord
 
 PLAIN_TRANSFORMERS = """

@@ -22,7 +22,7 @@ from hf_distill.pipeline.analyses.fidelity import analyze_fidelity
 from hf_distill.pipeline.analyses.sensitivity import analyze_sensitivity
 from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import RunRecord
 
 pytestmark = pytest.mark.slow

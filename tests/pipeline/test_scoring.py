@@ -8,7 +8,7 @@ from teaching_recipes import teaching_recipe
 from tiny_recipes import parity_mapping, untaught
 
 from hf_distill.pipeline.scoring import score_teacher
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 
 def test_the_choice_is_the_one_of_a_run_and_is_drawn(tmp_path, finished):

@@ -14,7 +14,7 @@ from tiny_recipes import untaught
 from hf_distill.pipeline.cells import build_trainer, cells_of, task_of
 from hf_distill.pipeline.student import RESULT_FILE, finished_run, train_student
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import StudentRun
 
 

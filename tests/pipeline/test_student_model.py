@@ -16,7 +16,7 @@ from hf_distill.pipeline.run import run_recipe
 from hf_distill.pipeline.student_model import make_student_of_teacher, student_model
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.planning.run_plan import plan_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import RunRecord
 from hf_distill.student_making.origin import ORIGIN_FILE, StudentOrigin
 from hf_distill.teachers.weight_files import content_hash

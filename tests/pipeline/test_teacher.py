@@ -17,8 +17,8 @@ from hf_distill.pipeline.checks import check_before_training
 from hf_distill.pipeline.final_metrics import final_metrics
 from hf_distill.pipeline.teacher import open_model, open_teacher, scores_of, teacher_trainer, train_teacher
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
-from hf_distill.teacher_spec import ModelSpec
+from hf_distill.recipe.recipe import Recipe
+from hf_distill.recipe.teacher_spec import ModelSpec
 
 
 def teacher_recipe(folder: Path, *, stop_at: dict[str, Any] | None = None, **training: Any) -> Recipe:

@@ -10,7 +10,7 @@ from hf_distill.pipeline.cells import cells_of, task_of
 from hf_distill.pipeline.teacher import open_teacher
 from hf_distill.pipeline.walks import fingerprint_of, max_length_of, taught_cells, walk_of, walks_of
 from hf_distill.pipeline.workspace import Workspace
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 
 def fingerprint(recipe: Recipe, *, chosen: str | None = None, place: int = 0) -> str:

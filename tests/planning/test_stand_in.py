@@ -14,8 +14,8 @@ from hf_distill.pipeline.cells import task_of
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.planning.model_size import model_size
 from hf_distill.planning.stand_in import refuse_several_teachers, size_as_asked, source_as_asked, stand_in_teacher
+from hf_distill.recipe.teacher_spec import ModelSpec
 from hf_distill.tasks import Task, TaskData
-from hf_distill.teacher_spec import ModelSpec
 
 
 @pytest.fixture

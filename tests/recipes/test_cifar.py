@@ -13,7 +13,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 
 COLUMNS = {"cifar10_resnet": {"label": 10}, "cifar100_resnet": {"fine_label": 100, "coarse_label": 20}}
 ROWS = {"train": 200, "test": 100}

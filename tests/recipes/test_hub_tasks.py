@@ -14,7 +14,7 @@ from tables import TAGS, WORDS, sentence_rows, tagged_rows, write_split, write_t
 from transformers import BertModel
 
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import RunRecord
 from hf_distill.tasks.tokenizer_training import train_tokenizer
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from hf_distill.recipe import Recipe, available_recipes
+from hf_distill.recipe.recipe import Recipe, available_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "recipes" / "README.md"

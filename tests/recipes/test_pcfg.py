@@ -11,7 +11,7 @@ from hf_distill.analysis.nonterminal_probe import ProbeSettings
 from hf_distill.pipeline.analyses.nonterminals import analyze_nonterminals
 from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import RunRecord
 
 SMALLER = {

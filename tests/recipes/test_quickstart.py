@@ -9,7 +9,7 @@ import pytest
 from quickstart_run import quickstart_record
 
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import RunRecord
 
 

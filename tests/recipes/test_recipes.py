@@ -15,10 +15,10 @@ from hf_distill.curricula import CURRICULA
 from hf_distill.pipeline.cells import cells_of, task_of
 from hf_distill.pipeline.run import run_recipe
 from hf_distill.pipeline.training_arguments import training_arguments
-from hf_distill.recipe import Recipe, available_recipes
-from hf_distill.student_checks import adapter_export
+from hf_distill.recipe.recipe import Recipe, available_recipes
+from hf_distill.recipe.student_checks import adapter_export
+from hf_distill.recipe.teacher_spec import TeacherTraining
 from hf_distill.tasks import TASKS
-from hf_distill.teacher_spec import TeacherTraining
 
 # Where recipes look for the real data sets, as seen from a checkout.
 SHARED = "../shared/data/"

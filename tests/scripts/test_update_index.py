@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from hf_distill.recipe import Recipe, available_recipes
+from hf_distill.recipe.recipe import Recipe, available_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [info.name for info in available_recipes()]

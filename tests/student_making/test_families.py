@@ -4,7 +4,7 @@ import pytest
 from student_cases import TEACHERS, teacher_of
 from transformers import AutoConfig
 
-from hf_distill.layers import layers_of
+from hf_distill.reading.layers import layers_of
 from hf_distill.student_making.families import FAMILIES, family_of
 from hf_distill.student_making.names import layers_at
 

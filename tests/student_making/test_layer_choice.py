@@ -4,7 +4,7 @@ import pytest
 from student_cases import teacher_of
 from transformers import BertConfig, GPT2Config, T5Config
 
-from hf_distill.extractor import uniform_map
+from hf_distill.reading.extractor import uniform_map
 from hf_distill.student_making.cut import LayerRule, StudentCut
 from hf_distill.student_making.layer_choice import choose_layers, kept_layers
 

@@ -10,7 +10,7 @@ import torch
 from tables import pair_rows, write_pairs, write_sentences, write_split, write_tagged
 from transformers import AutoModel
 
-from hf_distill.model_outputs import logits_of, predictions_of
+from hf_distill.models.outputs import logits_of, predictions_of
 from hf_distill.strict_dataclass import from_mapping, to_mapping
 from hf_distill.tasks import TASKS, Task
 

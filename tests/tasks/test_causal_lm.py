@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.signals import IGNORE_INDEX
 from hf_distill.tasks import CausalLM, TaskData
 from hf_distill.tasks.causal_lm import CausalBlocks
 from hf_distill.tasks.text_blocks import Blocks, end_of_document_id, split_by_hash, token_stream

@@ -14,7 +14,7 @@ from tiny_recipes import SGD
 from transformers import EvalPrediction
 
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import TASKS, Task, TaskData
 from hf_distill.tasks.glue_subsets import glue_subsets
 

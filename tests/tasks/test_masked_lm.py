@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.signals import IGNORE_INDEX
 from hf_distill.tasks import MaskedLM, TaskData
 from hf_distill.tasks.counter_random import CounterStream
 from hf_distill.tasks.masked_lm import MaskedBlocks

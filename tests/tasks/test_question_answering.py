@@ -10,7 +10,7 @@ from tables import TOKENIZER, write_split
 from transformers import EvalPrediction
 
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import TASKS, Task
 
 BERT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}

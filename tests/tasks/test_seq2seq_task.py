@@ -13,7 +13,7 @@ from tables import write_pairs, write_split
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, EvalPrediction
 
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.seq2seq_trainer import ProgressiveDistillSeq2SeqConfig, ProgressiveDistillSeq2SeqTrainer
 from hf_distill.tasks import TASKS
 from hf_distill.tasks.seq2seq_task import Seq2SeqTask

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
-from hf_distill.compatibility import head_of
+from hf_distill.models.compatibility import head_of
 from hf_distill.tasks.sinusoid_model import (
     NoisySinusoidConfig,
     NoisySinusoidForSequenceClassification,

@@ -10,7 +10,7 @@ import pytest
 from tables import TAGS, TOKENIZER, tagged_rows, write_split, write_tagged
 
 from hf_distill.pipeline.run import run_recipe
-from hf_distill.recipe import Recipe
+from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import TASKS, Task, TaskData
 
 BERT = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}

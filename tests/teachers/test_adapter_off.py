@@ -8,7 +8,7 @@ from source_cases import CASES, LORA, PEFT_WARNS, batch_of, begun, student_model
 from torch import nn
 
 from hf_distill import LiveTeacher
-from hf_distill.signals import select_rows
+from hf_distill.reading.signals import select_rows
 from hf_distill.teachers import AdapterOffTeacher
 
 pytestmark = PEFT_WARNS

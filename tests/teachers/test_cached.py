@@ -12,7 +12,7 @@ from transformers import BertForSequenceClassification
 
 from hf_distill.cache.targets import cache_targets
 from hf_distill.kernels.head_rows import HeadRows, LogitRows
-from hf_distill.signals import select_rows, with_position_ids
+from hf_distill.reading.signals import select_rows, with_position_ids
 from hf_distill.teachers import TeacherSequence
 from hf_distill.teachers.cached import CachedTeacher
 

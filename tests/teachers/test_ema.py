@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 from transformers import TrainerCallback
 
 from hf_distill import LiveTeacher
-from hf_distill.signals import select_rows
+from hf_distill.reading.signals import select_rows
 from hf_distill.teachers import EmaTeacher
 from hf_distill.teachers.ema import Average
 

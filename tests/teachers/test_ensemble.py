@@ -5,7 +5,7 @@ import torch
 from builders import HEADS, answer_of, distill_trainer, flat_weights, tiny_model
 from source_cases import batch_of
 
-from hf_distill.signals import select_rows
+from hf_distill.reading.signals import select_rows
 from hf_distill.teachers import EnsembleTeacher
 
 

@@ -6,7 +6,7 @@ from builders import HEADS, distill_trainer, examples, flat_weights, tiny_model
 from safetensors.torch import load_file
 from source_cases import LARGE, SMALL, batch_of, ladder, teacher_model
 
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.signals import IGNORE_INDEX
 from hf_distill.teachers import DifficultyRouter, LadderTeacher
 from hf_distill.teachers.ladder import RungEdges, difficulty_of, rows_of
 

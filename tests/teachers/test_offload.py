@@ -9,8 +9,8 @@ from builders import distill_trainer, examples, flat_weights, save_teacher_run, 
 
 from hf_distill import LiveTeacher, TeacherSequence
 from hf_distill.kernels import HeadRows
-from hf_distill.layers import layer_tap
-from hf_distill.row_head import RowHead
+from hf_distill.reading.layers import layer_tap
+from hf_distill.reading.row_head import RowHead
 from hf_distill.teachers.base import freeze
 from hf_distill.teachers.offload import Offload
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, kl_divergence
 
-from hf_distill.signals import Signals
+from hf_distill.reading.signals import Signals
 from hf_distill.views.picking import entropy, example_scores, items_ratio, keep_largest, row_scores
 
 

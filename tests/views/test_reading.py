@@ -13,11 +13,11 @@ from image_models import image_batch, image_model
 from view_cases import IDS, text_batch, view_of
 
 from hf_distill.curricula import Stage, Term
-from hf_distill.loss_log import LossLog
+from hf_distill.loss.loss_log import LossLog
 from hf_distill.objectives import ForwardKL
+from hf_distill.reading.signal_reader import SignalReader, Student
+from hf_distill.reading.signals import select_rows
 from hf_distill.schedules import Constant, Piecewise
-from hf_distill.signal_reader import SignalReader, Student
-from hf_distill.signals import select_rows
 from hf_distill.teachers import LiveTeacher
 from hf_distill.views import StageView, TokenIds, ViewContext
 from hf_distill.views.embedding_mixup import EmbeddingMixup

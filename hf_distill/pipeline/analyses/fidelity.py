@@ -18,7 +18,7 @@ from hf_distill.analysis.fidelity import (
     plot_calibration,
     plot_fidelity,
 )
-from hf_distill.compatibility import shared_width
+from hf_distill.models.compatibility import shared_width
 from hf_distill.pipeline.analyses.answers import Answer, folder_of_answers, identity, plain, plot_steps, save_answer
 from hf_distill.pipeline.finished_run import FinishedRun, RunModel
 

@@ -28,7 +28,7 @@ from hf_distill.pipeline.analyses.answers import (
     save_answer,
 )
 from hf_distill.pipeline.finished_run import FinishedRun, RunModel, Which
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.signals import IGNORE_INDEX
 from hf_distill.tasks.pcfg import Pcfg
 
 

@@ -26,7 +26,7 @@ from hf_distill.pipeline.analyses.answers import (
     save_answer,
 )
 from hf_distill.pipeline.finished_run import FinishedRun, RunModel, Which
-from hf_distill.signals import IGNORE_INDEX
+from hf_distill.reading.signals import IGNORE_INDEX
 from hf_distill.strict_dataclass import to_mapping
 from hf_distill.tasks.pcfg import PcfgTask
 from hf_distill.tasks.pcfg_sentences import SentenceDataset

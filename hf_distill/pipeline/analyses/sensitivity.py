@@ -26,7 +26,7 @@ from hf_distill.pipeline.analyses.answers import (
     save_answer,
 )
 from hf_distill.pipeline.finished_run import FinishedRun, RunModel, Which
-from hf_distill.signals import at_least_float32
+from hf_distill.reading.signals import at_least_float32
 
 _SHOWN_SHARES = (0.0, 0.5, 0.8)
 

@@ -14,12 +14,12 @@ from transformers import PreTrainedTokenizerBase
 from hf_distill.analysis.view_spread import BLOCK, mean_probabilities, plot_view_spread, view_spread_info
 from hf_distill.curricula import CURRICULA
 from hf_distill.curricula.views import build_views
-from hf_distill.loss_log import LossLog
+from hf_distill.loss.loss_log import LossLog
 from hf_distill.pipeline.analyses.answers import Answer, folder_of_answers, plain, save_answer
 from hf_distill.pipeline.finished_run import FinishedRun
-from hf_distill.reading import Wanted
-from hf_distill.signal_reader import SignalReader
-from hf_distill.signals import select_rows
+from hf_distill.reading.model_reading import Wanted
+from hf_distill.reading.signal_reader import SignalReader
+from hf_distill.reading.signals import select_rows
 from hf_distill.strict_dataclass import to_mapping
 from hf_distill.views import VIEWS, View, ViewContext, token_ids
 

@@ -1,0 +1,1 @@
+"""From rows to one number: objectives weighted, over one denominator, in tiles or whole."""

@@ -1,0 +1,1 @@
+"""What models say: heads and rows, logits, hidden layers, read in one forward."""

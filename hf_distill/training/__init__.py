@@ -1,0 +1,1 @@
+"""What ProgressiveDistillTrainer adds to Trainer, one concern a file."""
