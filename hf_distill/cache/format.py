@@ -53,6 +53,7 @@ class Settings:
         vocabulary: Width of the teacher's logits.
         inputs: Names that the teacher's forward accepts.
         precision: Number format of the teacher's arithmetic, as `training` asks for it.
+        loading: How the teacher's weights were loaded, where that is not as they are stored: `dtype`, `quantization`.
         tokenizer: Hash of the tokenizer that made the token ids; None where there are none.
         max_length: Tokens of an example at most, where the task says so.
     """
@@ -62,6 +63,7 @@ class Settings:
     vocabulary: int
     inputs: list[str]
     precision: str = "no"
+    loading: dict[str, Any] = field(default_factory=dict)
     tokenizer: str | None = None
     max_length: int | None = None
 

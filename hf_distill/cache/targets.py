@@ -143,6 +143,7 @@ def settings_of(walk: TargetWalk, codec: Mapping[str, Any], *, max_length: int |
         vocabulary=int(config.get_text_config().vocab_size if head in TOKEN_HEADS else config.num_labels),
         inputs=sorted(teacher.forward_arguments - TARGET_KEYS),
         precision=str(walk.accelerator.mixed_precision),
+        loading=dict(teacher.loading),
         tokenizer=tokenizer_hash(tokenizer) if isinstance(tokenizer, PreTrainedTokenizerBase) else None,
         max_length=max_length,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 
@@ -13,6 +15,7 @@ from hf_distill.recipe.recipe import Recipe
 from hf_distill.recipe.teacher_spec import TeacherSpec
 from hf_distill.tasks import Task
 from hf_distill.teachers import TeacherSource
+from hf_distill.teachers.base import loading_of
 from hf_distill.teachers.cached import CachedTeacher
 from hf_distill.teachers.revisions import Revision
 
@@ -37,13 +40,25 @@ def open_cache(spec: TeacherSpec, workspace: Workspace, *, verify: bool = True) 
         ValueError: They are unfinished or damaged, or of another state of the teacher.
     """
     cache = workspace.targets if spec.cached is True else str(spec.cached)
-    return CachedTeacher(
+    teacher = CachedTeacher(
         cache,
         revisions=known_revisions(spec, workspace),
         verify=verify,
         trust_remote_code=spec.trust_remote_code,
         show_progress=PartialState().is_local_main_process,
     )
+    ours, theirs = loading_of(spec.dtype, spec.quantization), teacher.manifest_of_cache.settings.loading
+    if spec.can_run and spec.is_one_model and ours != theirs:
+        raise ValueError(
+            f"the cached targets in {teacher.reader.folder} are of a teacher whose weights were loaded otherwise: "
+            f"there {_loading_text(theirs)}, here {_loading_text(ours)}. Write targets for this recipe with "
+            "`hf-distill cache`, or set the teacher's dtype and quantization as they were"
+        )
+    return teacher
+
+
+def _loading_text(loading: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in loading.items()) or "as they are stored"
 
 
 def known_revisions(spec: TeacherSpec, workspace: Workspace) -> list[Revision] | None:

@@ -6,6 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -42,6 +43,7 @@ class TeacherSource(ABC):
         revisions: First to final.
         near_transition: How many revisions around the transition are still to be chosen by score; None: no choice.
         calibration_examples: Training examples to `calibrate` on before the first step; 0 where there is no need.
+        loading: How weights are changed when they are loaded, `dtype` and `quantization`; empty: as they are stored.
         state: What of the source each checkpoint must keep; None where a teacher never changes by itself.
     """
 
@@ -56,6 +58,8 @@ class TeacherSource(ABC):
     near_transition: int | None = None
 
     calibration_examples: int = 0
+
+    loading: Mapping[str, Any] = MappingProxyType({})
 
     state: CheckpointedModule | None = None
 
@@ -228,6 +232,12 @@ class TeacherSource(ABC):
         # Keys and values kept for generation would be thrown away, and with them transformers does not see where one
         # text of a flattened batch ends.
         return given | NO_CACHE if "use_cache" in self.forward_arguments else given
+
+
+def loading_of(dtype: str, quantization: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return how weights are changed when they are loaded; empty where they stay as they are stored."""
+    given = {"dtype": dtype if dtype != "auto" else None, "quantization": quantization and dict(quantization)}
+    return {name: value for name, value in given.items() if value}
 
 
 def manifest_entry(revision: Revision) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from transformers import (
 from hf_distill.models.compatibility import auto_class_of, check_teacher_head
 from hf_distill.reading.signals import Head
 from hf_distill.tasks.parity_model import register_parity_mlp
-from hf_distill.teachers.base import TeacherSource, unwrapped
+from hf_distill.teachers.base import TeacherSource, loading_of, unwrapped
 from hf_distill.teachers.checkpoint_files import has_tokenizer
 from hf_distill.teachers.fetcher import Fetcher, OnDownloadFailure
 from hf_distill.teachers.hub_download import DOWNLOADING
@@ -88,6 +88,7 @@ class TeacherSequence(TeacherSource):
         self._placement = Placement(offload=offload, compiled=compiled)
         self.provides = self._placement.allowed(self.provides)
         register_parity_mlp()  # AutoConfig must know the package's own architecture
+        self.loading = loading_of(dtype, quantization)
         self.spec = spec
         selection = selection_of(spec)
         self.near_transition = selection.near_transition if selection is not None else None

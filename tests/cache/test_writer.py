@@ -172,6 +172,7 @@ def test_heads_are_kept_once(tmp_path: Path) -> None:
         ({"tokenizer": "other"}, "tokenizer is None there and other here"),
         ({"max_length": 128}, "max_length is None there and 128 here"),
         ({"precision": "bf16"}, "precision is no there and bf16 here"),
+        ({"loading": {"dtype": "bfloat16"}}, r"loading is \{\} there and \{'dtype': 'bfloat16'\} here"),
         ({"inputs": ["input_ids", "token_type_ids"]}, "inputs is"),
     ],
 )

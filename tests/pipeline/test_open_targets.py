@@ -49,6 +49,13 @@ def test_targets_are_compared_with_the_teacher_that_lies_there(cached: Path, tmp
         open_cache(spec, Workspace(tmp_path / "run"))
 
 
+def test_targets_of_weights_that_were_loaded_otherwise_are_refused(cached: Path) -> None:
+    mapping = {**Recipe.from_dict(parity_mapping(cached)).to_dict()["teacher"], "cached": True, "dtype": "bfloat16"}
+    spec = with_teacher(cached, mapping).teacher
+    with pytest.raises(ValueError, match=r"loaded otherwise: there as they are stored, here dtype bfloat16"):
+        open_cache(spec, Workspace(cached))
+
+
 def test_a_teacher_made_of_several_is_not_put_together_to_compare(tmp_path: Path) -> None:
     model = {"architecture": "parity_mlp", "config": {"width": 8}}
     for teacher in (
