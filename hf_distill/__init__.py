@@ -16,6 +16,8 @@ _EXPORTS = {
     "LiveTeacher": "hf_distill.teachers",
     "Recipe": "hf_distill.recipe.recipe",
     "RunRecord": "hf_distill.run_record",
+    "StudentCut": "hf_distill.student_making.cut",
+    "make_student": "hf_distill.student_making.making",
     "run_recipe": "hf_distill.pipeline.run",
 }
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from hf_distill.run_record import RunRecord as RunRecord
     from hf_distill.seq2seq_trainer import ProgressiveDistillSeq2SeqConfig as ProgressiveDistillSeq2SeqConfig
     from hf_distill.seq2seq_trainer import ProgressiveDistillSeq2SeqTrainer as ProgressiveDistillSeq2SeqTrainer
+    from hf_distill.student_making.cut import StudentCut as StudentCut
+    from hf_distill.student_making.making import make_student as make_student
     from hf_distill.teachers import LiveTeacher as LiveTeacher
     from hf_distill.teachers import TeacherSequence as TeacherSequence
     from hf_distill.trainer import ProgressiveDistillTrainer as ProgressiveDistillTrainer

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import EvalPrediction
 
 from hf_distill.metrics.numbers_answers import answers
-from hf_distill.tasks.answer_windows import OUTSIDE, Windows
+
+if TYPE_CHECKING:
+    from hf_distill.tasks.answer_windows import Windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ class AnswerMetrics:
         for window, (first, last) in enumerate(pairwise(self.windows.starts.starts)):
             question = self.windows.questions_W[window]
             starts_T, ends_T = (side.values[first:last] for side in (self.windows.starts, self.windows.ends))
-            span = self._best_span(logits[window, : last - first].astype(np.float64), starts_T != OUTSIDE)
+            span = self._best_span(logits[window, : last - first].astype(np.float64), self.windows.inside(window))
             if span is not None and span[0] > best[question][0]:
                 text = self.contexts[question][starts_T[span[1]] : ends_T[span[2]]]
                 best[question] = (span[0], text)

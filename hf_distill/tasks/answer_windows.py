@@ -44,6 +44,11 @@ class Windows:
     starts: Ragged
     ends: Ragged
 
+    def inside(self, window: int) -> NDArray[np.bool_]:
+        """Return which tokens of a window are of the context. Shapes: -> (T,)."""
+        first, last = self.starts.starts[window : window + 2]
+        return self.starts.values[first:last] != OUTSIDE
+
     def positions(self, spans: Sequence[Span]) -> NDArray[np.int64]:
         """Return first and last token of each window's answer; 0 and 0, the first token, where it is not inside.
 

@@ -54,6 +54,7 @@ def test_windows_share_more_or_less_than_the_stride(tokenizer: PreTrainedTokeniz
 def test_the_question_is_a_place_for_answers(tokenizer: PreTrainedTokenizerFast) -> None:
     windows = cut(tokenizer, [QUESTION])
     starts, _ = letters_of(windows, 0)
+    assert (windows.inside(0) == (starts != OUTSIDE)).all()
     ids = windows.columns["input_ids"].values.tolist()
     behind = ids.index(tokenizer.sep_token_id)
     assert (starts[: behind + 1] == OUTSIDE).all()
