@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -46,7 +47,7 @@ from hf_distill.tasks import Task
 from hf_distill.trainer import ProgressiveDistillTrainer
 
 STEP_FIELDS = ("objectives", "temperature", "label_mix", "intra", "views")
-"""Fields of a curriculum that decide what a step costs."""
+"""Fields of a curriculum that decide what a step costs; without a teacher, `intra` alone."""
 
 ADAM_CHECKPOINT = 3
 """Weights and two moments: what a checkpoint holds, in sizes of the model."""
@@ -191,9 +192,8 @@ class _Prober:
         self._known: dict[str, Probe] = {}
 
     def __call__(self, cell: Cell) -> Probe:
-        curriculum = {key: cell.curriculum[key] for key in STEP_FIELDS if key in cell.curriculum}
         labels = cell.curriculum["name"] == "labels" or self.stand_in is None
-        curriculum = {"name": "labels"} if labels else {"name": "one_shot", **curriculum}
+        curriculum = one_stage(cell.curriculum, labels=labels)
         key = json.dumps([curriculum, cell.training], sort_keys=True)
         if key not in self._known:
             teacher, spec = None, self.recipe.teacher
@@ -211,6 +211,18 @@ class _Prober:
             )
             self._known[key] = probe_steps(trainer)
         return self._known[key]
+
+
+def one_stage(curriculum: Mapping[str, Any], *, labels: bool) -> dict[str, Any]:
+    """Return a curriculum of one stage whose steps cost what those of another curriculum do.
+
+    Args:
+        curriculum: The other one.
+        labels: No teacher runs.
+    """
+    fields = ("intra",) if labels else STEP_FIELDS
+    kept = {key: curriculum[key] for key in fields if key in curriculum}
+    return {"name": "labels" if labels else "one_shot", **kept}
 
 
 def distinct_examples(plans: list[CellPlan], *, examples: int) -> int:

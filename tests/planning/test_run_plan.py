@@ -9,7 +9,7 @@ import torch
 from plans import cell
 from tiny_recipes import SGD, parity_recipe
 
-from hf_distill.planning.run_plan import device_memory, distinct_examples, plan_recipe
+from hf_distill.planning.run_plan import device_memory, distinct_examples, one_stage, plan_recipe
 
 
 def test_a_plan_says_what_the_recipe_will_do(tmp_path):
@@ -35,6 +35,14 @@ def test_steps_that_cost_the_same_are_timed_once(tmp_path):
     twin = {"name": "two_shot", "revision": "auto", "steps": 30}
     both = plan_recipe(parity_recipe(tmp_path / "b", compare={"a": {"name": "one_shot"}, "b": twin}))
     assert both.cells[0].probe is both.cells[1].probe
+
+
+def test_passes_of_a_student_without_a_teacher_are_timed_as_one():
+    intra = {"passes": 3, "alpha": 1.0}
+    assert one_stage({"name": "labels", "intra": intra}, labels=True) == {"name": "labels", "intra": intra}
+    two_shot = {"name": "two_shot", "revision": "auto", "temperature": 2.0, "intra": intra}
+    assert one_stage(two_shot, labels=False) == {"name": "one_shot", "temperature": 2.0, "intra": intra}
+    assert one_stage({"name": "annealing", "temperature": 2.0}, labels=True) == {"name": "labels"}
 
 
 def test_how_the_teacher_is_asked_is_left_out_of_the_plan(tmp_path):
