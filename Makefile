@@ -15,16 +15,17 @@ PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart env env-dev test test-fast test-slow check format clean
+.PHONY: help quickstart env env-dev env-deepspeed test test-fast test-slow test-deepspeed check format clean
 
 help:  ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 quickstart: $(VENV)/.installed  ## Install, then distil sparse parity three ways and write the report
 	$(VENV)/bin/hf-distill run $(RECIPE) $(ARGS)
 
 env: $(VENV)/.installed  ## Make the virtual environment (.venv, or VENV=folder)
 env-dev: $(VENV)/.installed-dev  ## Add what tests and checks need
+env-deepspeed: $(VENV)/.installed-deepspeed  ## Add DeepSpeed, which builds its extensions when they are first used
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "$(PYTHON) is too old: give Python 3.10 or later, as in make PYTHON=python3.12")'
@@ -38,6 +39,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 
+$(VENV)/.installed-deepspeed: $(VENV)/.installed-dev
+	@echo "Installing DeepSpeed into $(VENV)"
+	@DS_BUILD_OPS=0 $(PIP) --editable '.[dev,deepspeed]'
+	@touch $@
+
 test: $(VENV)/.installed-dev  ## Run the tests (all but the deepspeed and soak tiers)
 	$(TEST) -n $(WORKERS) --dist worksteal -m "not deepspeed and not soak" $(ARGS)
 
@@ -46,6 +52,9 @@ test-fast: $(VENV)/.installed-dev  ## Run the quick tests only, in at most 90 s 
 
 test-slow: $(VENV)/.installed-dev  ## Run the slow tiers only: slow, multiprocess, deepspeed, soak
 	$(TEST) -m "slow or multiprocess or deepspeed" $(ARGS)
+
+test-deepspeed: $(VENV)/.installed-deepspeed  ## Run the DeepSpeed tier, in about ten minutes; it needs a C++ compiler
+	PATH="$(abspath $(VENV))/bin:$$PATH" $(TEST) -m deepspeed $(ARGS)
 
 check: $(VENV)/.installed-dev  ## Lint, check format and types, run the meta-tests
 	$(VENV)/bin/ruff check .

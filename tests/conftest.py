@@ -48,8 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     gpu = [item for item in items if item.get_closest_marker("gpu")]
     if gpu and not _has_gpu():
         _skip(gpu, "no GPU on this machine")
+    deepspeed = [item for item in items if item.get_closest_marker("deepspeed")]
     if importlib.util.find_spec("deepspeed") is None:
-        _skip([item for item in items if item.get_closest_marker("deepspeed")], "the extra [deepspeed] is missing")
+        _skip(deepspeed, "the extra [deepspeed] is missing")
+    elif shutil.which("c++") is None and shutil.which("g++") is None:
+        _skip(deepspeed, "no C++ compiler, with which DeepSpeed builds its extensions")
 
 
 def _skip(items: list[pytest.Item], reason: str) -> None:
