@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from builders import examples, save_teacher_run, scale_passes, tiny_model
 from cache_cases import FLOAT_HIDDEN, LOGITS, make_walk
-from engines import assert_engine, engine_config, whole_weights
+from engines import assert_engine, engine_config, share_held, whole_weights
 from launching import Found, save_found
 from peft import LoraConfig, get_peft_model
 from torch import nn
@@ -38,6 +38,7 @@ class Way(NamedTuple):
     student: Callable[[str], nn.Module] = lambda head: tiny_model(head, seed=1)
     teacher: Callable[[str, Path], Any] = lambda head, folder: tiny_model(head, seed=7)
     arguments: Mapping[str, Any] = MappingProxyType({})
+    data: Callable[[str], list[dict[str, torch.Tensor]]] = lambda head: data_of(head)
 
 
 def with_passes(head: str) -> nn.Module:
@@ -52,6 +53,14 @@ def with_adapter(head: str) -> nn.Module:
     targets = ADAPTED.get(head, ["query", "value"])
     config = LoraConfig(task_type=task, r=2, lora_alpha=4, target_modules=targets, init_lora_weights=False)
     return get_peft_model(tiny_model(head, seed=1), config)
+
+
+def with_a_bare_micro_batch(head: str) -> list[dict[str, torch.Tensor]]:
+    """Return examples of which the first step's on the second rank begin with a micro-batch that nothing counts in."""
+    made = data_of(head)
+    for one in made[2:4] if head != "classification" else []:
+        one["labels"] = torch.full_like(one["labels"], -100)
+    return made
 
 
 PROJECTED = {"name": "hidden_mse", "layers": "uniform", "projector": "linear", "weight": 0.1}
@@ -73,6 +82,12 @@ WAYS = {
         teacher=lambda head, folder: TeacherSequence(str(folder / f"teacher-{head}")), arguments={"curriculum": N_SHOT}
     ),
     "lora": Way(student=with_adapter),
+    # Whole where the engine leaves the student whole.
+    "sharded": Way(
+        teacher=lambda head, folder: TeacherSequence(str(folder / f"teacher-{head}"), sharded=True),
+        arguments={"curriculum": N_SHOT},
+        data=with_a_bare_micro_batch,
+    ),
 }
 # What a decoder's targets depend on is more than what examples are cached by.
 CELLS = [(way, head) for way in WAYS for head in HEADS if (way, head) != ("cached", "seq2seq_lm")]
@@ -115,7 +130,7 @@ def data_of(head: str) -> list[dict[str, torch.Tensor]]:
 
 def trainer_of(way: str, head: str, engine: str, prepared: Path, folder: Path) -> ProgressiveDistillTrainer:
     """Make the trainer of a cell: eight examples a step, in one micro-batch or in two on each of two ranks."""
-    one, data = WAYS[way], data_of(head)
+    one, data = WAYS[way], WAYS[way].data(head)
     split, writes = engine != "alone", head == "seq2seq_lm"
     args = engine_config(
         engine,
@@ -156,6 +171,7 @@ def run_cell(way: str, head: str, engine: str, prepared: Path, folder: Path) -> 
         "losses": torch.tensor([entry["loss"] for entry in trainer.state.log_history if "loss" in entry]),
         "update": torch.cat([(after[name] - before[name]).flatten() for name in sorted(before)]),
         "beside": torch.cat([torch.zeros(0).double(), *beside]),
+        "teacher held": torch.tensor(0.0 if way == "cached" else share_held(trainer.teacher.model)),
         # Which pass it is would go on being counted.
         "held out": torch.tensor(0.0 if way == "passes" else trainer.evaluate()["eval_held_out"]),
     }

@@ -90,3 +90,15 @@ def whole_weights(model: nn.Module) -> dict[str, Tensor]:
             name.removeprefix("module.").replace("decoder.bias", "bias"): value.clone().double()
             for name, value in zip(named, values, strict=True)
         }
+
+
+def share_held(model: nn.Module) -> float:
+    """Return which share of a model's numbers lies on this rank while nobody calls it."""
+    held = whole = 0
+    for parameter in model.parameters():
+        split = vars(parameter).get("ds_tensor")
+        part = parameter.to_local() if isinstance(parameter, DTensor) else parameter if split is None else split
+        # What ZeRO-3 has put together is there beside its own part.
+        held += part.numel() + (parameter.numel() if split is not None else 0)
+        whole += vars(parameter).get("ds_numel", parameter.numel())
+    return held / whole

@@ -62,6 +62,13 @@ class HeadRows:
         bias_V = None if self.bias_V is None else self.bias_V.detach()
         return replace(self, hidden_RH=self.hidden_RH.detach(), weight_VH=self.weight_VH.detach(), bias_V=bias_V)
 
+    def with_own_head(self) -> HeadRows:
+        """Return the rows without a graph, with a copy of the head: an engine takes the weight itself apart again."""
+        bias_V = None if self.bias_V is None else self.bias_V.detach().clone()
+        return replace(
+            self, hidden_RH=self.hidden_RH.detach(), weight_VH=self.weight_VH.detach().clone(), bias_V=bias_V
+        )
+
     def logits(self) -> Tensor:
         """Return all logits at once, with their graph: what the tiles avoid.
 

@@ -45,7 +45,10 @@ def layer_classes(model: nn.Module) -> list[str]:
     named = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
     wanted = set(named._no_split_modules or ()) if named is not None else set()
     holders = {
-        type(module).__name__ for module in model.modules() for part in _embeddings(model) if part in module.modules()
+        type(module).__name__
+        for module in model.modules()
+        for part in embeddings_of(model)
+        if part in module.modules()
     }
     present = {type(module).__name__ for module in model.modules()}
     return sorted(wanted & present - holders)
@@ -57,7 +60,7 @@ def give_parameters_one_place(model: nn.Module) -> None:
     A module that has nothing but a tied parameter becomes the embedding itself. A mere second name of a parameter, as
     BERT's `cls.predictions.bias` is of its decoder's, is taken away: transformers reads either name.
     """
-    embeddings = _embeddings(model)
+    embeddings = embeddings_of(model)
     places: dict[nn.Parameter, list[_Place]] = {}
     for path, owner in model.named_modules():
         for name, parameter in owner.named_parameters(recurse=False):
@@ -74,7 +77,8 @@ def give_parameters_one_place(model: nn.Module) -> None:
                 other.owner.register_parameter(other.name, None)
 
 
-def _embeddings(model: nn.Module) -> list[nn.Module]:
+def embeddings_of(model: nn.Module) -> list[nn.Module]:
+    """Return a model's input and output embeddings, as far as it has them."""
     named = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
     if named is None:
         return []

@@ -93,6 +93,11 @@ class TeacherSource(ABC):
     def model(self) -> torch.nn.Module:
         """The frozen teacher, wrapped as the accelerator placed it."""
 
+    @property
+    def is_split(self) -> bool:
+        """Whether each rank holds a piece of `model` only: then all of them must ask equally often."""
+        return False
+
     def prepare(self, index: int) -> None:
         """Wait until revision `index` can be entered.
 
@@ -168,7 +173,7 @@ class TeacherSource(ABC):
 
         Elsewhere they are those of `row_logits`.
         """
-        found = self._at_head(inputs, rows, HeadRows.detached)
+        found = self._at_head(inputs, rows, HeadRows.with_own_head if self.is_split else HeadRows.detached)
         return LogitRows.of(self.row_logits(inputs, rows)) if found is None else found
 
     def _at_head(self, inputs: Mapping[str, Any], rows: Rows, make: Callable[[HeadRows], Answer]) -> Answer | None:
@@ -192,11 +197,13 @@ class TeacherSource(ABC):
     def hidden_states(self, inputs: Mapping[str, Any], layers: Sequence[int]) -> dict[int, Tensor]:
         """Return the current revision's outputs of some layers, counted from 1; nothing behind them is computed.
 
+        Of a model that is split over ranks everything is: an engine's hooks must run to the end.
+
         Shapes: (B, T, H), or (B, H) where the model has no positions.
         """
         # Before the tap, which stands in for the forward whose arguments are read.
         accepted = self._accepted(inputs)
-        with layer_tap(unwrapped(self.model), layers, stop=True) as outputs:
+        with layer_tap(unwrapped(self.model), layers, stop=not self.is_split) as outputs:
             self.model(**accepted)
         return dict(outputs)
 

@@ -26,6 +26,10 @@ class LiveTeacher(TeacherSource):
         tokenizer: Its tokenizer, to compare with the student's.
         offload: Keep the weights in CPU memory and bring them to the device for each call.
         compiled: Run its body through torch.compile: True, or the name of a backend. Its layers cannot be read then.
+        sharded: Split it over ranks where FSDP2 or ZeRO-3 splits the student; elsewhere every rank has it whole.
+
+    Raises:
+        ValueError: What is asked for does not go together.
     """
 
     def __init__(
@@ -35,10 +39,11 @@ class LiveTeacher(TeacherSource):
         tokenizer: PreTrainedTokenizerBase | None = None,
         offload: bool = False,
         compiled: bool | str = False,
+        sharded: bool = False,
     ) -> None:
         freeze(model)
         self._model: torch.nn.Module = model
-        self._placement = Placement(offload=offload, compiled=compiled)
+        self._placement = Placement(offload=offload, compiled=compiled, sharded=sharded)
         self.provides = self._placement.allowed(self.provides)
         self._config = model.config
         self._tokenizer = tokenizer
@@ -81,6 +86,11 @@ class LiveTeacher(TeacherSource):
     def model(self) -> torch.nn.Module:
         """The frozen model."""
         return self._model
+
+    @property
+    def is_split(self) -> bool:
+        """Whether each rank holds a piece of the model only."""
+        return self._placement.split is not None
 
     def enter(self, index: int) -> float:
         """Do nothing: there is one revision and it is in memory.

@@ -65,7 +65,11 @@ class PrunedMixTeacher(ComposedTeacher):
         self.revisions = [composed(one.name, self._text, self.rule, [one]) for one in self.members[0].revisions]
 
     def enter(self, index: int) -> float:
-        """Make revision `index` the one that answers, and prune a copy of it; return the seconds that was waited."""
+        """Make revision `index` the one that answers, and prune a copy of it; return the seconds that was waited.
+
+        Raises:
+            ValueError: The teacher is split over ranks.
+        """
         stall = self.members[0].enter(index)
         commit = self.revisions[index].commit
         if self.rate and self.weight < 1 and commit != self._pruned_of:
@@ -74,6 +78,11 @@ class PrunedMixTeacher(ComposedTeacher):
         return stall
 
     def _prune(self, *, what: str) -> None:
+        if self.members[0].is_split:
+            raise ValueError(
+                "a second copy of the teacher is pruned in memory, number by number, which no rank has of a sharded "
+                "teacher; leave `sharded` out"
+            )
         full = unwrapped(self.members[0].model)
         if self._pruned is None:
             self._pruned = copy.deepcopy(full)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import weakref
-from pathlib import Path
-
-import torch
-from safetensors import safe_open
-from torch import Tensor
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
 
 from hf_distill.teachers.fetcher import Fetcher
+from hf_distill.teachers.pieces import Piece, read_pieces
 from hf_distill.teachers.retry import DiskFull, HubUnavailable
 from hf_distill.teachers.revisions import Revision, check_unchanged
-from hf_distill.teachers.weight_files import weight_files, weights_format
+from hf_distill.teachers.weight_reading import read_tensors
+
+Read: TypeAlias = Callable[..., dict[str, Any]]
+"""Reads a folder until `stopped` is set; returns tensors, or pieces of them, by name."""
 
 
 class ReadAhead:
@@ -29,8 +31,13 @@ class ReadAhead:
 
     def __init__(self, fetcher: Fetcher | None = None, *, keep_tensors: bool = True) -> None:
         self._fetcher = fetcher or Fetcher()
-        self._keep_tensors = keep_tensors
+        self._read: Read | None = read_tensors if keep_tensors else None
         self._reading: _Reading | None = None
+
+    def read_only(self, pieces: Mapping[str, Piece]) -> None:
+        """Read no more than these pieces of each tensor from now on; `take` then returns them as they are stored."""
+        self._drop()
+        self._read = partial(read_pieces, pieces=pieces)
 
     def start(self, revision: Revision) -> None:
         """Begin to read a revision and drop what was read of another one; starting one twice does nothing more."""
@@ -63,7 +70,7 @@ class ReadAhead:
             reading.result()
         self._reading = reading
 
-    def take(self, revision: Revision) -> dict[str, Tensor]:
+    def take(self, revision: Revision) -> dict[str, Any]:
         """Return the tensors of a revision by name and forget them here; waits until they are read.
 
         Raises:
@@ -79,7 +86,7 @@ class ReadAhead:
         self._drop()
 
     def _begin(self, revision: Revision, *, in_background: bool) -> _Reading:
-        return _Reading(revision, self._fetcher, in_background=in_background, keep_tensors=self._keep_tensors)
+        return _Reading(revision, self._fetcher, in_background=in_background, read=self._read)
 
     def _drop(self) -> None:
         if self._reading is not None:
@@ -90,14 +97,14 @@ class ReadAhead:
 class _Reading:
     """One revision on its way into memory."""
 
-    def __init__(self, revision: Revision, fetcher: Fetcher, *, in_background: bool, keep_tensors: bool) -> None:
+    def __init__(self, revision: Revision, fetcher: Fetcher, *, in_background: bool, read: Read | None) -> None:
         self.revision = revision
-        self._keep_tensors = keep_tensors
+        self._read = read
         self.in_background = in_background
         self._fetcher = fetcher
         self._stopped = threading.Event()
         self._copying = threading.Lock()
-        self._tensors: dict[str, Tensor] | None = None
+        self._tensors: dict[str, Any] | None = None
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
         if in_background:
@@ -109,7 +116,7 @@ class _Reading:
         else:
             self._run()
 
-    def result(self) -> dict[str, Tensor]:
+    def result(self) -> dict[str, Any]:
         """Wait for the tensors, or raise what reading them raised, with its traceback and cause."""
         if self._thread is not None:
             self._thread.join()
@@ -124,59 +131,19 @@ class _Reading:
 
     def _run(self) -> None:
         try:
-            self._tensors = self._read()
+            self._tensors = self._get()
         except BaseException as error:
             self._error = error
 
-    def _read(self) -> dict[str, Tensor]:
+    def _get(self) -> dict[str, Any]:
         folder = self._fetcher.folder(self.revision, show_progress=not self.in_background, stopped=self._stopped)
         check_unchanged(self.revision)
-        if not self._keep_tensors:
+        if self._read is None:
             return {}
         with self._copying:
-            return read_tensors(folder, stopped=self._stopped)
+            return self._read(folder, stopped=self._stopped)
 
 
 def _end_copying(stopped: threading.Event, copying: threading.Lock) -> None:
     stopped.set()
     copying.acquire()
-
-
-def read_tensors(folder: str | Path, *, stopped: threading.Event | None = None) -> dict[str, Tensor]:
-    """Return all tensors of a model folder by name, in CPU memory, shards merged.
-
-    Args:
-        folder: Folder with safetensors, or with pickled weights where it has none.
-        stopped: Ends the reading early when set; the result is then incomplete.
-
-    Raises:
-        ValueError: The folder holds no weights, or two shards hold a tensor of one name.
-    """
-    folder = Path(folder)
-    pickled = weights_format(folder) == "pickle"
-    tensors: dict[str, Tensor] = {}
-    for path in weight_files(folder):
-        if stopped is not None and stopped.is_set():
-            break
-        part = _read_pickled(path) if pickled else _read_safetensors(path, stopped)
-        twice = sorted(set(part) & set(tensors))
-        if twice:
-            raise ValueError(f"{path.name} in {folder} holds {twice[0]} once more than the other shards")
-        tensors.update(part)
-    return tensors
-
-
-def _read_safetensors(path: Path, stopped: threading.Event | None) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    with safe_open(path, framework="pt", device="cpu") as file:
-        for name in file.keys():  # noqa: SIM118 (the handle is no mapping)
-            if stopped is not None and stopped.is_set():
-                break
-            # A tensor of the file is a view of its memory map: without a copy, the swap would wait for the disk, and
-            # a checkpoint rewritten meanwhile would change it. clone releases the GIL while it reads.
-            tensors[name] = file.get_tensor(name).clone()
-    return tensors
-
-
-def _read_pickled(path: Path) -> dict[str, Tensor]:
-    return dict(torch.load(path, map_location="cpu", weights_only=True))

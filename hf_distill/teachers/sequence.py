@@ -59,6 +59,8 @@ class TeacherSequence(TeacherSource):
             configuration of it, such as {load_in_4bit: true}. Each revision is then loaded anew at its switch.
         offload: Keep the weights in CPU memory and bring them to the device for each call.
         compiled: Run the body through torch.compile: True, or the name of a backend. Layers cannot be read then.
+        sharded: Split the weights over ranks where FSDP2 or ZeRO-3 splits the student's; of the revisions that follow,
+            each rank reads its own piece only. Elsewhere every rank has them whole.
 
     Raises:
         ValueError: A revision is missing, half-written, pickled or not to be had offline, or cannot be quantised here;
@@ -81,11 +83,11 @@ class TeacherSequence(TeacherSource):
         quantization: Mapping[str, Any] | None = None,
         offload: bool = False,
         compiled: bool | str = False,
+        sharded: bool = False,
     ) -> None:
         self._quantization = build_quantization(quantization)
-        if quantization is not None and offload:
-            raise ValueError("quantized weights are small and stay on the device; leave `offload` out")
-        self._placement = Placement(offload=offload, compiled=compiled)
+        quantized = quantization is not None
+        self._placement = Placement(offload=offload, compiled=compiled, sharded=sharded, quantized=quantized)
         self.provides = self._placement.allowed(self.provides)
         register_parity_mlp()  # AutoConfig must know the package's own architecture
         self.loading = loading_of(dtype, quantization)
@@ -177,6 +179,11 @@ class TeacherSequence(TeacherSource):
             raise ValueError("the teacher sequence holds no revision yet; call `enter(index)` first")
         return self._model
 
+    @property
+    def is_split(self) -> bool:
+        """Whether each rank holds a piece of the weights only."""
+        return self._placement.split is not None
+
     def enter(self, index: int) -> float:
         """Put the weights of revision `index` into the teacher, in place; return the seconds that took.
 
@@ -189,6 +196,8 @@ class TeacherSequence(TeacherSource):
         revision = self.revisions[index]
         if self._model is None:
             self._model = self._placement.place(self._load(revision), self._accelerator)
+            if self._placement.split is not None:
+                self._reader.read_only(self._placement.split.pieces)
         else:
             self._swap(revision)
         self.current = index
@@ -276,6 +285,9 @@ class TeacherSequence(TeacherSource):
         inner = unwrapped(self.model)
         what = f"teacher revision {revision.name!r} of {revision.source}"
         tensors = self._reader.take(revision)
+        if self._placement.split is not None:
+            self._placement.split.write(tensors, lambda: self._load(revision), what=what)
+            return
         if self._quantization is not None:
             self.forget_head()
             replace_parts(inner, lambda: self._load(revision), what=what)

@@ -1,14 +1,20 @@
-"""Engines that split a model over ranks, which some teachers cannot work with."""
+"""Engines that split a model over ranks: which some teachers cannot work with, and others follow."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from accelerate import Accelerator, DistributedType
-from torch import nn
+from torch import Tensor, nn
 
 from hf_distill.kernels.heads import SHARDED_BY_DEEPSPEED
+from hf_distill.teachers.split_fsdp2 import SplitByFsdp2
+from hf_distill.teachers.split_model import SplitModel
+from hf_distill.teachers.split_zero3 import SplitByZero3
+
+logger = logging.getLogger(__name__)
 
 SHARDING = (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM)
 
@@ -39,8 +45,51 @@ def refuse_split_weights(model: nn.Module) -> None:
     if any(SHARDED_BY_DEEPSPEED in vars(parameter) for parameter in model.parameters()):
         raise ValueError(
             "the teacher was loaded while ZeRO-3 was on, which splits whatever `from_pretrained` loads, but it runs "
-            "on every rank by itself; load it before the training arguments are made, or pass its folder or id"
+            "on every rank by itself; load it before the training arguments are made, or pass its folder or id "
+            "(`TeacherSequence(..., sharded=True)` splits it then)"
         )
+
+
+def splits_weights(accelerator: Accelerator) -> bool:
+    """Whether the engine of a training splits the student's weights in a way that the teacher's can be split in too.
+
+    Raises:
+        ValueError: It is FSDP1 or Megatron.
+    """
+    engine = accelerator.distributed_type
+    if engine == DistributedType.DEEPSPEED:
+        return accelerator.state.deepspeed_plugin.zero_stage == 3
+    version = accelerator.state.fsdp_plugin.fsdp_version if engine == DistributedType.FSDP else None
+    if version == 1 or engine == DistributedType.MEGATRON_LM:
+        raise ValueError(
+            f"a sharded teacher is split by FSDP2 or by DeepSpeed's ZeRO-3, and not by "
+            f"{'FSDP1' if version == 1 else engine.value}; set fsdp_version: 2, or leave `sharded` out"
+        )
+    return version is not None
+
+
+def split_over_ranks(model: nn.Module, accelerator: Accelerator) -> SplitModel | None:
+    """Split a frozen teacher as the student is split; None, and a line in the log, where the student stays whole.
+
+    Raises:
+        ValueError: The engine splits models in a way that a teacher cannot follow.
+    """
+    if not splits_weights(accelerator):
+        logger.warning(
+            "sharded: the student is whole on every rank (%s), and so is the teacher; launch with ZeRO-3 or FSDP2 to "
+            "split both, or leave `sharded` out",
+            accelerator.distributed_type.value,
+        )
+        return None
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        return SplitByZero3(model, accelerator)
+    # For its autocast; FSDP2 moves what it splits to the device itself.
+    return SplitByFsdp2(accelerator.prepare_model(model, device_placement=False, evaluation_mode=True), accelerator)
+
+
+def whole_numel(parameter: Tensor) -> int:
+    """Return the number of numbers of a parameter on all ranks together."""
+    return int(vars(parameter).get("ds_numel", parameter.numel()))
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -29,10 +31,19 @@ def copy_in_place(tensors: dict[str, Tensor], model: torch.nn.Module, *, what: s
         if name in state and tensors[name].shape != state[name].shape
     ]
     if wrong or not names_fit(tensors, model):
-        missing = sorted(set(state) ^ set(tensors))
-        raise ValueError(
-            f"{what} does not fit the teacher in memory: {'; '.join((wrong or missing)[:3])}. All revisions of a "
-            "sequence must have one architecture"
-        )
+        raise misfit(what, wrong or sorted(set(state) ^ set(tensors)))
     for name, tensor in tensors.items():
         state[name].copy_(tensor, non_blocking=True)
+
+
+def misfit(what: str, problems: Sequence[str]) -> ValueError:
+    """Return the error of weights that belong to another architecture.
+
+    Args:
+        what: Does not fit.
+        problems: Names and shapes.
+    """
+    return ValueError(
+        f"{what} does not fit the teacher in memory: {'; '.join(problems[:3])}. All revisions of a sequence must have "
+        "one architecture"
+    )

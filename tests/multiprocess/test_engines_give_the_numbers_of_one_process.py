@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_cells import CELLS, deviation, found_of, prepare
+from engine_cells import CELLS, HEADS, deviation, found_of, prepare
 from launching import RANKS, TESTS, Found, once_for_all, run_two_ranks
 
 CELL_NAMES = [f"{way}/{head}" for way, head in CELLS]
@@ -53,6 +53,16 @@ def test_two_processes_end_where_one_does(three: tuple[Found, ...], cell: str) -
     assert found.update < 1e-5
     assert found.beside < 1e-6
     assert found.held_out < 1e-6
+
+
+@pytest.mark.parametrize("cell", [f"sharded/{head}" for head in HEADS])
+def test_a_sharded_teacher_is_whole_where_the_student_is_split(
+    request: pytest.FixtureRequest, three: tuple[Found, ...], cell: str
+) -> None:
+    splits = request.node.callspec.params["three"] in ("fsdp2", "zero3")
+    for found in three[1:]:
+        assert found[f"{cell}/teacher held"].item() == pytest.approx(0.5 if splits else 1.0, abs=0.02)
+        assert found[f"switch/{cell.removeprefix('sharded/')}/teacher held"] == 1.0
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
