@@ -26,8 +26,8 @@ def check_harness(tasks: Sequence[str], *, head: str) -> str:
         return version(PACKAGE)
     except PackageNotFoundError:
         raise ValueError(
-            f"--lm-eval {','.join(tasks)}: the package {PACKAGE} is not installed; `pip install {PACKAGE}` beside "
-            "hf_distill and call again (what else was measured is kept)"
+            f"--lm-eval {','.join(tasks)}: the package {PACKAGE} is not installed; `pip install "
+            "'hf-distill[lm-eval]'` and call again (what else was measured is kept)"
         ) from None
 
 

@@ -26,7 +26,7 @@ metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
 
 @pytest.mark.skipif(INSTALLED, reason="lm-eval is installed")
 def test_without_the_package_the_message_says_what_to_install():
-    with pytest.raises(ValueError, match=r"the package lm-eval is not installed; `pip install lm-eval`"):
+    with pytest.raises(ValueError, match=r"lm-eval is not installed; `pip install 'hf-distill\[lm-eval\]'`"):
         check_harness(["hellaswag"], head="causal_lm")
 
 
