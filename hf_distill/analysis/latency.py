@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from hf_distill.models.inputs import model_inputs
 from hf_distill.reading.signals import TARGET_KEYS
+from hf_distill.teachers.sharding import whole_numel
 
 
 def latency_info(
@@ -37,7 +38,8 @@ def latency_info(
 
     Returns:
         `median_seconds`, `low_seconds` and `high_seconds` (smallest and largest), `quartile_seconds` (first and
-        third), `repeats`, `examples` of the batch, `device`, and `weight_bytes` of all parameters in memory.
+        third), `repeats`, `examples` of the batch, `device`, and `weight_bytes` of all parameters, on all ranks
+        together where an engine splits them.
 
     Raises:
         ValueError: The batch holds no tensor for the model, or repeats is below 1.
@@ -68,7 +70,7 @@ def latency_info(
         "repeats": repeats,
         "examples": int(shapes[0][0]),
         "device": device or place.type,
-        "weight_bytes": sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()),
+        "weight_bytes": sum(whole_numel(parameter) * parameter.element_size() for parameter in model.parameters()),
     }
 
 

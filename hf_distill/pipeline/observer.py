@@ -11,6 +11,7 @@ from hf_distill.analysis.revision_scores import transition_of
 from hf_distill.pipeline.teacher import scores_of
 from hf_distill.teachers import PrunedMixTeacher, TeacherSequence, TeacherSource
 from hf_distill.teachers.selection import near_transition
+from hf_distill.teachers.sharding import whole_numel
 from hf_distill.trainer import ProgressiveDistillTrainer
 
 
@@ -55,7 +56,7 @@ class Observer:
 
 def parameters_of(teacher: TeacherSource) -> int:
     """Return the number of a teacher's parameters, those of all its models together."""
-    return sum(parameter.numel() for parameter in teacher.model.parameters())
+    return sum(map(whole_numel, teacher.model.parameters()))
 
 
 def _transition(teacher: TeacherSource, scores: list[dict[str, Any]]) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def open_model(spec: ModelSpec, folder: Path) -> TeacherSequence:
         quantization=spec.quantization,
         offload=spec.offload,
         compiled=spec.compile,
+        sharded=spec.sharded,
     )
 
 

@@ -85,7 +85,7 @@ def source_as_asked(model: PreTrainedModel, spec: ModelSpec, folder: Path) -> Te
         folder: Gets the weights where they are quantised when they are read.
     """
     if spec.quantization is None:
-        return LiveTeacher(model, offload=spec.offload, compiled=spec.compile)
+        return LiveTeacher(model, offload=spec.offload, compiled=spec.compile, sharded=spec.sharded)
     if not folder.exists():
         model.save_pretrained(folder)
     return TeacherSequence(str(folder), quantization=spec.quantization, compiled=spec.compile)

@@ -10,6 +10,12 @@ from hf_distill.recipe.teacher_spec import AssistantTraining, ModelSpec, SelfTea
 from hf_distill.teachers.selection import read_selection
 from hf_distill.wording import given
 
+_NOT_SHARDED = {
+    "quantization": "quantized weights are small and stay whole on the device",
+    "offload": "its pieces lie on the CPU where the launch configuration keeps the student's there "
+    "(fsdp2_offload.yaml, zero3_offload.yaml)",
+    "compile": "a compiled body leaves out the hooks that put split layers together",
+}
 _IN_PLACE_OF = ("source", "train", "ensemble", "self_teacher")
 
 
@@ -64,6 +70,8 @@ def _check_cached(teacher: TeacherSpec) -> None:
 def _check_model_spec(spec: ModelSpec, path: str) -> None:
     if spec.quantization is not None and spec.offload:
         raise ValueError(f"{path}.offload: quantized weights are small and stay on the device; leave one of both out.")
+    for key, why in _NOT_SHARDED.items():
+        require(not (spec.sharded and vars(spec)[key]), f"{path}.sharded: {why}; leave one of both out.")
     if spec.train is not None:
         _check_trained(spec.train, f"{path}.train")
         return
@@ -78,7 +86,7 @@ def _check_model_spec(spec: ModelSpec, path: str) -> None:
 
 
 def _check_pruned(teacher: TeacherSpec) -> None:
-    placed = [key for key in ("quantization", "offload") if vars(teacher)[key]]
+    placed = [key for key in ("quantization", "offload", "sharded") if vars(teacher)[key]]
     require(
         teacher.pruned is None or not placed,
         f"teacher.{'/'.join(placed)}: a second copy of the teacher is pruned in memory, number by number; leave "

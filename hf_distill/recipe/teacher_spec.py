@@ -83,6 +83,13 @@ class ModelSpec:
             "training.teacher_window that is once a step."
         },
     )
+    sharded: bool = field(
+        default=False,
+        metadata={
+            "help": "Split the teacher over ranks where ZeRO-3 or FSDP2 splits the student; elsewhere every rank has "
+            "it whole."
+        },
+    )
     compile: bool | str = field(
         default=False,
         metadata={"help": "Run the teacher's body through torch.compile: true, or the name of a backend."},

@@ -185,5 +185,7 @@ def test_how_a_teacher_is_run_is_lost_on_the_way(tmp_path):
     teacher.attach(head="classification", accelerator=None)
     teacher.enter(0)
     assert teacher.model.dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="compiled body leaves out"):
+        open_model(ModelSpec(source=str(folder), sharded=True, compile=True), folder)
     with pytest.raises(ValueError, match="quantization: eetq cannot be used here"):
         open_model(ModelSpec(source=str(folder), quantization={"quant_method": "eetq"}), folder)

@@ -6,6 +6,7 @@ import importlib.util
 
 import pytest
 import torch
+from accelerate import Accelerator
 from builders import save_teacher_run, tiny_model
 from teaching_recipes import teaching_recipe
 from tiny_recipes import parity_recipe
@@ -62,12 +63,16 @@ def test_several_teachers_are_refused_with_what_can_be_asked_instead(tmp_path, k
     assert refuse_several_teachers(parity_recipe(tmp_path)) is None
 
 
-def test_a_teacher_is_run_as_it_is_where_the_recipe_asks_for_more(tmp_path):
+def test_a_teacher_is_run_as_it_is_where_the_recipe_asks_for_more(tmp_path, caplog):
     model = tiny_model("masked_lm")
     assert size_as_asked(model, ModelSpec()) == model_size(model)
     source = source_as_asked(model, ModelSpec(compile="eager", offload=True), tmp_path / "unused")
     assert "teacher.hidden_states" not in source.provides
     assert not (tmp_path / "unused").exists()
+    source = source_as_asked(model, ModelSpec(sharded=True), tmp_path / "unused")
+    with caplog.at_level("WARNING"):
+        source.attach(head="masked_lm", accelerator=Accelerator(cpu=True))
+    assert "sharded: the student is whole on every rank (NO)" in caplog.text
 
 
 @pytest.mark.skipif(importlib.util.find_spec("optimum") is None, reason="the package optimum is not installed")

@@ -55,3 +55,24 @@ def test_parts_in_the_place_of_others_are_neither_frozen_nor_compiled():
     placement.renew(model)
     assert model.bert._compiled_call_impl is not None
     assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"offload": True}, r"on the CPU with CPU offload .*leave `offload` out"),
+        ({"compiled": True}, r"hooks that put split layers together; leave `sharded` out"),
+        ({"quantized": True}, r"stay whole on the device; leave `sharded` out"),
+    ],
+)
+def test_a_sharded_teacher_is_placed_in_two_ways(asked, message):
+    with pytest.raises(ValueError, match=message):
+        Placement(sharded=True, **asked)
+
+
+def test_a_sharded_teacher_is_refused_on_one_rank_or_nothing_is_said(caplog):
+    model, placement = tiny_model("masked_lm"), Placement(sharded=True)
+    with caplog.at_level("WARNING"):
+        assert placement.place(model, Accelerator(cpu=True)) is model
+    assert "sharded: the student is whole on every rank (NO), and so is the teacher" in caplog.text
+    assert placement.split is None

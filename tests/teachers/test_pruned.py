@@ -171,3 +171,9 @@ def test_narrowing_narrows_the_teacher(tmp_path):
 def test_shares_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         PrunedMixTeacher(tiny_model("classification"), **settings)
+
+
+def test_a_piece_of_a_teacher_is_pruned(monkeypatch):
+    monkeypatch.setattr(LiveTeacher, "is_split", True)
+    with pytest.raises(ValueError, match=r"which no rank has of a sharded teacher; leave `sharded` out"):
+        entered(tiny_model("classification"))

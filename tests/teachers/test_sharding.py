@@ -12,7 +12,14 @@ from transformers.integrations.deepspeed import (
     unset_hf_deepspeed_config,
 )
 
-from hf_distill.teachers.sharding import loading_whole, refuse_sharding, refuse_split_weights
+from hf_distill.teachers.sharding import (
+    loading_whole,
+    refuse_sharding,
+    refuse_split_weights,
+    split_over_ranks,
+    splits_weights,
+    whole_numel,
+)
 
 
 @pytest.mark.parametrize("engine", [DistributedType.DEEPSPEED, DistributedType.FSDP])
@@ -65,3 +72,47 @@ def test_loading_leaves_zero3_off_or_teachers_split(stage):
         unset_hf_deepspeed_config()
     with loading_whole(None), loading_whole(Accelerator(cpu=True)):
         assert not is_deepspeed_zero3_enabled()
+
+
+def training(engine: DistributedType, **state: int) -> SimpleNamespace:
+    """As much of an accelerator as tells how an engine treats weights."""
+    plugins = {
+        "deepspeed_plugin": SimpleNamespace(zero_stage=state.get("stage")),
+        "fsdp_plugin": SimpleNamespace(fsdp_version=state.get("version")),
+    }
+    return SimpleNamespace(distributed_type=engine, state=SimpleNamespace(**plugins))
+
+
+@pytest.mark.parametrize(
+    ("engine", "state", "splits"),
+    [
+        (DistributedType.NO, {}, False),
+        (DistributedType.MULTI_GPU, {}, False),
+        (DistributedType.DEEPSPEED, {"stage": 1}, False),
+        (DistributedType.DEEPSPEED, {"stage": 2}, False),
+        (DistributedType.DEEPSPEED, {"stage": 3}, True),
+        (DistributedType.FSDP, {"version": 2}, True),
+    ],
+)
+def test_a_teacher_is_split_where_the_student_is_not(engine, state, splits, caplog):
+    assert splits_weights(training(engine, **state)) == splits
+    if not splits:
+        assert split_over_ranks(torch.nn.Linear(2, 2), training(engine, **state)) is None
+        assert f"the student is whole on every rank ({engine.value})" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("engine", "named"), [(DistributedType.FSDP, "FSDP1"), (DistributedType.MEGATRON_LM, "MEGATRON_LM")]
+)
+def test_an_engine_that_splits_in_another_way_is_taken_for_one_that_does_not_split(engine, named):
+    with pytest.raises(
+        ValueError, match=f"by FSDP2 or by DeepSpeed's ZeRO-3, and not by {named}; set fsdp_version: 2"
+    ):
+        splits_weights(training(engine, version=1))
+
+
+def test_a_piece_is_counted_as_the_whole():
+    parameter = torch.nn.Parameter(torch.zeros(0))
+    assert whole_numel(parameter) == 0
+    parameter.ds_numel = 12
+    assert whole_numel(parameter) == 12
