@@ -46,6 +46,7 @@ def run_plan(**changes: Any) -> RunPlan:
         teacher=teacher,
         revisions=3,
         shape=BatchShape(examples=4, tokens=64, positions=64, rows=8),
+        causal=False,
         memory=[MemoryLine(name="teacher weights", size=2 * GB, fix="teacher.dtype: bfloat16")],
         device="cpu",
         device_bytes=8 * GB,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from hf_distill.planning.arithmetic import forward_flops, train_flops
 from hf_distill.planning.memory import total
 from hf_distill.planning.run_plan import RunPlan
 
@@ -57,8 +58,8 @@ def teacher_share(plan: RunPlan) -> float:
         return max(measured)
     if plan.teacher is None:
         return 0.0
-    forward = plan.teacher.forward_flops_per_token
-    return forward / (forward + plan.student.train_flops_per_token)
+    forward = forward_flops(plan.teacher, plan.shape, causal=plan.causal)
+    return forward / (forward + train_flops(plan.student, plan.shape, causal=plan.causal))
 
 
 def check_possible(plan: RunPlan) -> None:

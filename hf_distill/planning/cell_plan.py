@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from hf_distill.curricula import CURRICULA, Plan, PlanContext
 from hf_distill.curricula.intra import build_intra
 from hf_distill.pipeline.cells import Cell
+from hf_distill.planning.arithmetic import forward_flops, train_flops
 from hf_distill.planning.memory import BatchShape
 from hf_distill.planning.model_size import ModelSize
 from hf_distill.planning.probe import Probe
@@ -82,9 +83,9 @@ def cell_plan(
             teacher_steps += end - start
             read[stage.revision] += (end - start) * window * shape.examples
     passes = max(stage.passes for stage in plan.stages)
-    tokens = window * shape.tokens
-    flops = float(steps * tokens * passes * student.train_flops_per_token)
-    flops += teacher_steps * tokens * teacher.forward_flops_per_token if teacher is not None else 0.0
+    causal = trainer.distillation.head == "causal_lm"
+    flops = steps * window * passes * train_flops(student, shape, causal=causal)
+    flops += teacher_steps * window * forward_flops(teacher, shape, causal=causal) if teacher is not None else 0.0
     return CellPlan(
         label=cells[0].label,
         students=len(cells),

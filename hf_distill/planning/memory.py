@@ -9,14 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transformers import TrainingArguments
-from transformers.training_args import OptimizerNames
-
 from hf_distill.config import ProgressiveDistillConfig
+from hf_distill.planning.engines import ENGINES, Engine
 from hf_distill.planning.model_size import ModelSize
-
-STATES_PER_PARAMETER = {"adafactor": 0, "rmsprop": 1, "lion": 1, "adagrad": 1}
-"""Numbers an optimizer keeps for a parameter; 2 for Adam and for those not named here."""
+from hf_distill.planning.model_states import MemoryLine, StepSettings, state_lines
 
 ACTIVATIONS_PER_WIDTH = 34
 """Bytes of 16 bit activations that a layer keeps per position and width, attention matrices left out (2205.05198)."""
@@ -40,21 +36,6 @@ class BatchShape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryLine:
-    """One class of tensors.
-
-    Attributes:
-        name: For people.
-        size: Bytes.
-        fix: What makes it smaller.
-    """
-
-    name: str
-    size: int
-    fix: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class TeacherCall:
     """How the teacher is asked.
 
@@ -62,17 +43,21 @@ class TeacherCall:
         window: Micro-batches whose rows are kept at a time; 1 where each is answered by itself.
         together: Micro-batches of one call.
         lent: Its weights lie in CPU memory between calls.
+        ranks: Over which its weights are split.
     """
 
     window: int = 1
     together: int = 1
     lent: bool = False
+    ranks: int = 1
 
 
-def teacher_call(args: ProgressiveDistillConfig, shape: BatchShape, *, lent: bool = False) -> TeacherCall:
+def teacher_call(
+    args: ProgressiveDistillConfig, shape: BatchShape, *, lent: bool = False, ranks: int = 1
+) -> TeacherCall:
     """Return how training arguments have the teacher asked about micro-batches of a shape."""
-    if not args.teacher_window:
-        return TeacherCall(lent=lent)
+    if not args.teacher_window or ranks > 1:
+        return TeacherCall(lent=lent, ranks=ranks)
     window, most = args.gradient_accumulation_steps, args.teacher_window_examples
     together = window if most is None else min(window, max(1, most // shape.examples))
     return TeacherCall(window=window, together=together, lent=lent)
@@ -81,37 +66,32 @@ def teacher_call(args: ProgressiveDistillConfig, shape: BatchShape, *, lent: boo
 def step_memory(
     student: ModelSize,
     teacher: ModelSize | None,
-    args: TrainingArguments,
+    settings: StepSettings,
     shape: BatchShape,
     *,
     head: int,
     call: TeacherCall = TeacherCall(),
+    engine: Engine = ENGINES["single"],
+    gpus: int = 1,
 ) -> list[MemoryLine]:
-    """Return what a training step holds at its peak, largest class first.
+    """Return what a training step holds at its peak on each GPU, largest class first.
 
-    Weights, gradients and optimizer states are exact for one process without sharding; activations are the estimate
+    Weights, gradients and optimizer states are exact for one process without an engine; activations are the estimate
     of Korthikanti et al. 2022 (arXiv 2205.05198) without attention matrices, which fused attention does not keep.
 
     Args:
         student: Its size.
         teacher: Its size, or None.
-        args: Optimizer, number format and activation checkpointing.
+        settings: Optimizer, number format and activation checkpointing.
         shape: Of a micro-batch.
         head: Bytes that the heads' outputs take, see `dense_head_bytes` and `tiled_head_bytes`.
         call: How the teacher is asked.
+        engine: How the student is spread.
+        gpus: Over so many.
     """
-    activations = _activation_bytes(student, args, shape)
+    activations = _activation_bytes(student, settings, shape)
     lines = [
-        MemoryLine(
-            name="student weights and gradients",
-            size=2 * student.weight_bytes,
-            fix="a smaller student, LoRA, or ZeRO-3 / FSDP2 over several devices",
-        ),
-        MemoryLine(
-            name="optimizer states",
-            size=_states_per_parameter(args) * student.weight_bytes,
-            fix="optim: adafactor, or ZeRO-1 over several devices",
-        ),
+        *state_lines(student, settings, engine, gpus=gpus),
         MemoryLine(
             name="activations of the student",
             size=activations,
@@ -125,8 +105,27 @@ def step_memory(
         ),
     ]
     if teacher is not None:
-        lines += _teacher_lines(teacher, shape, call, others=activations + head)
+        others = activations + head
+        lines += (
+            [_split_teacher(teacher, call, engine)]
+            if call.ranks > 1
+            else _teacher_lines(teacher, shape, call, others=others)
+        )
     return sorted((line for line in lines if line.size), key=lambda line: -line.size)
+
+
+def _split_teacher(teacher: ModelSize, call: TeacherCall, engine: Engine) -> MemoryLine:
+    if engine.deepspeed:
+        whole = engine.gathered(teacher)
+    else:
+        # FSDP2 puts a layer together at a time, and the head; the loss in tiles has a copy of the head.
+        whole = (teacher.parameters - teacher.head) / max(teacher.layers, 1) + 2 * teacher.head
+    each = teacher.weight_bytes / teacher.parameters
+    return MemoryLine(
+        name=f"teacher weights, split over {call.ranks} ranks",
+        size=round(teacher.weight_bytes / call.ranks + each * whole),
+        fix="teacher.dtype: bfloat16, more ranks, or cached targets (`hf-distill cache`)",
+    )
 
 
 def _teacher_lines(teacher: ModelSize, shape: BatchShape, call: TeacherCall, *, others: int) -> list[MemoryLine]:
@@ -136,8 +135,8 @@ def _teacher_lines(teacher: ModelSize, shape: BatchShape, call: TeacherCall, *, 
         MemoryLine(
             name="teacher weights beside the student's, during a call" if call.lent else "teacher weights",
             size=weights,
-            fix="teacher.dtype: bfloat16, teacher.quantization, teacher.offload, or cached targets "
-            "(`hf-distill cache`)",
+            fix="teacher.dtype: bfloat16, teacher.quantization, teacher.offload, teacher.sharded under ZeRO-3 or "
+            "FSDP2, or cached targets (`hf-distill cache`)",
         )
     ]
     if call.window > 1:
@@ -172,18 +171,11 @@ def tiled_head_bytes(student: ModelSize, teacher: ModelSize | None, shape: Batch
     return tiles + 4 * (student.outputs * student.hidden + rows)
 
 
-def _states_per_parameter(args: TrainingArguments) -> int:
-    name = OptimizerNames(args.optim).value.split("_")[0]
-    if name == "sgd":
-        return 1 if "momentum" in (args.optim_args or "") else 0
-    return STATES_PER_PARAMETER.get(name, 2)
-
-
-def _activation_bytes(student: ModelSize, args: TrainingArguments, shape: BatchShape) -> int:
-    factor = 1 if args.bf16 or args.fp16 else 2
+def _activation_bytes(student: ModelSize, settings: StepSettings, shape: BatchShape) -> int:
+    factor = 1 if settings.half else 2
     per_layer = ACTIVATIONS_PER_WIDTH * shape.positions * student.width * factor
     # With checkpointing the input of each layer stays, and one layer is whole at a time.
-    if args.gradient_checkpointing:
+    if settings.checkpointing:
         return per_layer + student.layers * 2 * factor * shape.positions * student.width
     return student.layers * per_layer
 

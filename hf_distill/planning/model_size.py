@@ -33,14 +33,14 @@ class ModelSize:
     width: int
 
     @property
-    def train_flops_per_token(self) -> int:
-        """Arithmetic of forward and backward: 6 operations a multiplied parameter."""
-        return 6 * self.multiplied
+    def head(self) -> int:
+        """Parameters of the head's last layer, which only the rows that count are multiplied with."""
+        return self.hidden * self.outputs
 
     @property
-    def forward_flops_per_token(self) -> int:
-        """Arithmetic of a forward: 2 operations a multiplied parameter."""
-        return 2 * self.multiplied
+    def body(self) -> int:
+        """Parameters that every position is multiplied with."""
+        return self.multiplied - self.head
 
 
 def model_size(model: PreTrainedModel) -> ModelSize:

@@ -33,6 +33,7 @@ from hf_distill.planning.memory import (
     tiled_head_bytes,
 )
 from hf_distill.planning.model_size import ModelSize, model_size
+from hf_distill.planning.model_states import step_settings
 from hf_distill.planning.probe import PROBED, Probe, batch_shape, probe_steps
 from hf_distill.planning.stand_in import (
     StandIn,
@@ -44,6 +45,7 @@ from hf_distill.planning.stand_in import (
 from hf_distill.reading.signals import TOKEN_HEADS
 from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import Task
+from hf_distill.teachers.sharding import splits_weights
 from hf_distill.trainer import ProgressiveDistillTrainer
 
 STEP_FIELDS = ("objectives", "temperature", "label_mix", "intra", "views")
@@ -62,6 +64,7 @@ class RunPlan:
         teacher: Its size, None without one.
         revisions: Number of the teacher's revisions; 0 where that is not known.
         shape: Of a micro-batch.
+        causal: Positions look back only.
         memory: Of a step, largest class first.
         device: Kind of device.
         device_bytes: Memory that it has.
@@ -77,6 +80,7 @@ class RunPlan:
     teacher: ModelSize | None
     revisions: int
     shape: BatchShape
+    causal: bool
     memory: list[MemoryLine]
     device: str
     device_bytes: int
@@ -163,13 +167,15 @@ def _together(
     else:
         head = dense_head_bytes(student, teacher, shape)
     lent = recipe.teacher is not None and recipe.teacher.offload and trainer.args.device.type != "cpu"
-    call = teacher_call(trainer.args, shape, lent=lent)
+    split = recipe.teacher is not None and recipe.teacher.sharded and splits_weights(trainer.accelerator)
+    call = teacher_call(trainer.args, shape, lent=lent, ranks=trainer.accelerator.num_processes if split else 1)
     return RunPlan(
         student=student,
         teacher=teacher,
         revisions=len(stand_in.revisions) if stand_in is not None else 0,
         shape=shape,
-        memory=step_memory(student, teacher, trainer.args, shape, head=head, call=call),
+        causal=trainer.distillation.head == "causal_lm",
+        memory=step_memory(student, teacher, step_settings(trainer.args), shape, head=head, call=call),
         device=trainer.args.device.type,
         device_bytes=device_memory(trainer.args.device),
         cells=plans,

@@ -17,6 +17,7 @@ from hf_distill.planning.memory import (
     total,
 )
 from hf_distill.planning.model_size import ModelSize, model_size
+from hf_distill.planning.model_states import StepSettings, step_settings
 
 SHAPE = BatchShape(examples=2, tokens=14, positions=16, rows=5)
 
@@ -33,8 +34,8 @@ def size(*, weight_bytes: int = 4000, hidden: int = 8, outputs: int = 100) -> Mo
     )
 
 
-def arguments(tmp_path, **changes) -> TrainingArguments:
-    return TrainingArguments(str(tmp_path), use_cpu=True, report_to="none", **changes)
+def arguments(tmp_path, **changes) -> StepSettings:
+    return step_settings(TrainingArguments(str(tmp_path), use_cpu=True, report_to="none", **changes))
 
 
 def named(lines) -> dict[str, int]:
