@@ -41,7 +41,9 @@ class SplitByZero3(SplitModel):
         self._named = names_by_tensor(model)
         buffers = buffer_pieces(model)
         self._engine, *_ = deepspeed.initialize(model=model, config=settings)
-        self._engine.eval()
+        for module in self._engine.modules():
+            # The engine's own `eval` leaves the engine in training, for whoever puts a model's mode back.
+            module.training = False
         self.model = self._engine
         self.pieces = by_name([*(_piece(parameter, names) for parameter, names in self._named), *buffers])
 
