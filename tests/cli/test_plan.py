@@ -34,7 +34,7 @@ def test_plain_data_can_be_read_by_programs(recipe_file):
 
 
 def test_a_run_that_cannot_work_is_refused_after_its_table(recipe_file):
-    """Ten million checkpoints of the teacher are more than any disk holds."""
+    """300,000 checkpoints of 80 MB are more than the disk holds."""
     result = CliRunner().invoke(
         app,
         [
@@ -44,9 +44,9 @@ def test_a_run_that_cannot_work_is_refused_after_its_table(recipe_file):
             "-s",
             "teacher.train.training.save_steps=1",
             "-s",
-            "teacher.train.training.max_steps=10000000",
+            "teacher.train.training.max_steps=300000",
             "-s",
-            "teacher.train.model.config.width=20000",
+            "teacher.train.model.config.width=400000",
         ],
     )
     assert isinstance(result.exception, ValueError)
