@@ -9,10 +9,13 @@ import pytest
 import torch
 from cache_two_ranks import CASES
 from launching import Found, found_by_two_ranks, once_for_all, run_two_ranks
+from safetensors.torch import load_file
 from tiny_recipes import parity_mapping
 
+from hf_distill.pipeline.caching import cache_recipe
 from hf_distill.pipeline.run import run_recipe
 from hf_distill.recipe.recipe import Recipe
+from hf_distill.run_record import RunRecord
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 
@@ -67,3 +70,31 @@ def test_the_command_on_two_ranks_shows_one_table_and_one_process_reads_its_cach
     alone["teacher"] = {"cached": str(folder / "run" / "targets")}
     record = run_recipe(Recipe.from_dict(alone))
     assert record.runs[0].stages[0].revision == "checkpoint-40"
+
+
+def one_process_scores(folder: Path) -> None:
+    """Cache in one process what two will ask; train one student of the live teacher there, and one of it on two."""
+    alone = mapping(folder / "alone", ranks=1)
+    cache_recipe(Recipe.from_dict(alone), codec={"name": "logits", "dtype": "float32"})
+    run_recipe(Recipe.from_dict(alone))
+    together = mapping(folder / "together", ranks=2)
+    together["teacher"] = {"cached": str(folder / "alone" / "run" / "targets")}
+    del together["training"]["use_cpu"]
+    Recipe.from_dict(together).save(folder / "tiny.yaml")
+    run_two_ranks("-m", "hf_distill", "run", folder / "tiny.yaml")
+
+
+def test_two_ranks_learn_something_else_from_what_one_process_scored(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = once_for_all(tmp_path_factory, "scored-by-one", one_process_scores)
+    alone, together = (RunRecord.load(folder / name / "run") for name in ("alone", "together"))
+    assert (alone.environment["processes"], together.environment["processes"]) == (1, 2)
+    assert together.teacher["cache"]["codec"] == "logits float32"
+    files = [
+        folder / name / "run" / record.runs[0].folder / "model.safetensors"
+        for name, record in (("alone", alone), ("together", together))
+    ]
+    live, cached = map(load_file, files)
+    for name, weights in live.items():
+        torch.testing.assert_close(cached[name], weights, rtol=1e-3, atol=1e-5)
