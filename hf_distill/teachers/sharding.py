@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator, DeepSpeedPlugin, DistributedType
+from accelerate.utils import disable_fsdp_ram_efficient_loading, enable_fsdp_ram_efficient_loading
 from torch import Tensor, nn
 
 from hf_distill.kernels.heads import SHARDED_BY_DEEPSPEED
@@ -94,9 +95,31 @@ def whole_numel(parameter: Tensor) -> int:
 
 @contextmanager
 def loading_whole(accelerator: Accelerator | None) -> Iterator[None]:
-    """Let `from_pretrained` load whole models, also where ZeRO-3 would split them over ranks."""
-    plugin = accelerator.state.deepspeed_plugin if accelerator is not None else None
-    if plugin is None or plugin.zero_stage != 3:
+    """Let `from_pretrained` load whole models on every rank.
+
+    ZeRO-3 would split them, and FSDP's `cpu_ram_efficient_loading` would leave them empty on all ranks but the first.
+    """
+    if accelerator is None:
+        yield
+    elif accelerator.distributed_type == DistributedType.DEEPSPEED:
+        with _without_zero3(accelerator.state.deepspeed_plugin):
+            yield
+    elif (
+        accelerator.distributed_type == DistributedType.FSDP
+        and accelerator.state.fsdp_plugin.cpu_ram_efficient_loading
+    ):
+        disable_fsdp_ram_efficient_loading()
+        try:
+            yield
+        finally:
+            enable_fsdp_ram_efficient_loading()
+    else:
+        yield
+
+
+@contextmanager
+def _without_zero3(plugin: DeepSpeedPlugin) -> Iterator[None]:
+    if plugin.zero_stage != 3:
         yield
         return
     from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -61,7 +62,8 @@ class Zero3:
 def test_loading_leaves_zero3_off_or_teachers_split(stage):
     config = Zero3()
     plugin = SimpleNamespace(zero_stage=stage, hf_ds_config=config)
-    accelerator = SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin))
+    state = SimpleNamespace(deepspeed_plugin=plugin)
+    accelerator = SimpleNamespace(distributed_type=DistributedType.DEEPSPEED, state=state)
     set_hf_deepspeed_config(config)
     try:
         with pytest.raises(KeyError), loading_whole(accelerator):
@@ -72,6 +74,22 @@ def test_loading_leaves_zero3_off_or_teachers_split(stage):
         unset_hf_deepspeed_config()
     with loading_whole(None), loading_whole(Accelerator(cpu=True)):
         assert not is_deepspeed_zero3_enabled()
+
+
+@pytest.mark.parametrize("efficient", [True, False])
+def test_ranks_but_the_first_load_nothing(monkeypatch, efficient):
+    """What transformers asks before it leaves a model empty, for FSDP to fill it."""
+    name = "FSDP_CPU_RAM_EFFICIENT_LOADING"
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv(name, str(efficient))
+    plugin = SimpleNamespace(cpu_ram_efficient_loading=efficient)
+    accelerator = SimpleNamespace(
+        distributed_type=DistributedType.FSDP, state=SimpleNamespace(fsdp_plugin=plugin, deepspeed_plugin=None)
+    )
+    with pytest.raises(KeyError), loading_whole(accelerator):
+        assert os.environ[name] == "False"
+        raise KeyError
+    assert os.environ[name] == str(efficient)
 
 
 def training(engine: DistributedType, **state: int) -> SimpleNamespace:
