@@ -19,6 +19,7 @@ OWN_FOLDERS = frozenset(
     {"cache", "teacher", "members", "assistants", "students", "targets", "made_student", "finetune"}
 )
 _MOST_NAMED = 5
+_MAY_GROW = ("seeds", "curriculum", "compare")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Workspace:
     def claim(self, recipe: Recipe, *, write: bool, renew: bool = True) -> bool:
         """Take the folder for `recipe`; return whether an earlier session of the same recipe is continued.
 
+        More seeds or curricula leave it the same recipe: its finished students are kept.
+
         Args:
             recipe: What is to be run.
             write: Whether this process writes (only the main one does).
@@ -81,7 +84,7 @@ class Workspace:
         kept = self.root / RECIPE_FILE
         if kept.exists():
             before = Recipe.load(kept)
-            same = before.fingerprint() == recipe.fingerprint()
+            same = before.fingerprint() == recipe.fingerprint() or goes_on(before, recipe)
             if not same and self.holds_training():
                 differing = differences(before.deciding(), recipe.deciding())
                 more = f" and {len(differing) - _MOST_NAMED} more" if len(differing) > _MOST_NAMED else ""
@@ -92,7 +95,7 @@ class Workspace:
                 )
             if same:
                 if write and renew and before != recipe:
-                    # What decides nothing may have changed: names, the report, further fine-tunings.
+                    # Names, the report, fine-tunings may have changed, and seeds or curricula been added.
                     atomic_write_text(kept, recipe.to_yaml())
                 return True
         elif self.root.exists() and (
@@ -142,6 +145,19 @@ class Workspace:
     def holds_training(self) -> bool:
         """Whether anything was trained here; a recipe that failed its checks leaves nothing worth keeping."""
         return any(self.root.glob("**/checkpoint-*")) or any(self.root.glob("students/*/*/student_run.json"))
+
+
+def goes_on(before: Recipe, recipe: Recipe) -> bool:
+    """Return whether a recipe has all that an earlier one had, and more seeds or curricula.
+
+    The first seed stays the first: it decides how data are split.
+    """
+    was, now = before.deciding(), recipe.deciding()
+    seeds = before.seeds[0] == recipe.seeds[0] and set(before.seeds) <= set(recipe.seeds)
+    students = recipe.curricula()
+    kept = all(students.get(label) == curriculum for label, curriculum in before.curricula().items())
+    others = [{key: side[key] for key in side if key not in _MAY_GROW} for side in (was, now)]
+    return seeds and kept and not differences(*others)
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:

@@ -191,6 +191,19 @@ def test_only_what_is_missing_is_trained(tmp_path, finished):
     )
 
 
+def test_a_seed_more_trains_its_students_only(tmp_path, finished):
+    mapping = finished.copy(tmp_path / "run").to_dict()
+    mapping["compare"] = {**mapping["compare"], "three": {"name": "one_shot", "training": {"max_steps": 3}}}
+    folders = {run: tmp_path / "run" / finished.run(run).folder / "checkpoint-80" for run in ("labels", "two_shot")}
+    kept = {run: times(folder) for run, folder in folders.items()}
+    again = run_recipe(Recipe.from_dict({**mapping, "seeds": [*mapping["seeds"], 9]}))
+    students = [(run.curriculum, run.seed) for run in again.runs]
+    assert len(set(students)) == 8
+    assert {seed for _, seed in students} == {*mapping["seeds"], 9}
+    assert {run: times(folder) for run, folder in folders.items()} == kept
+    assert [result for result in results(again) if result in results(finished.record)] == results(finished.record)
+
+
 def test_no_resume_refuses_what_was_trained_and_takes_what_was_not(tmp_path, finished):
     recipe = finished.copy(tmp_path / "run")
     before = times(tmp_path / "run")

@@ -7,6 +7,7 @@ import pytest
 from tiny_recipes import SGD, parity_recipe, untaught
 
 from hf_distill.pipeline.workspace import RECIPE_FILE, REVISIONS_FILE, Workspace, differences
+from hf_distill.recipe.recipe import Recipe
 
 REVISIONS = [{"name": "step10", "commit": "a" * 40}, {"name": "step20", "commit": "b" * 40}]
 
@@ -55,6 +56,21 @@ def test_a_folder_with_another_recipes_students_is_refused_and_kept(tmp_path):
     with pytest.raises(ValueError, match=r"holds a run of another recipe.*nothing was changed.*--set output_dir="):
         Workspace(tmp_path).claim(parity_recipe(tmp_path, seeds=[7]), write=True)
     assert contents(tmp_path) == before
+
+
+def test_more_seeds_and_curricula_go_on_with_what_is_there(tmp_path):
+    few = parity_recipe(tmp_path, seeds=[3], compare={"labels": {}})
+    Workspace(tmp_path).claim(few, write=True)
+    trained(tmp_path)
+    more = parity_recipe(tmp_path, seeds=[3, 1], compare={"labels": {}, "one_shot": {}})
+    assert Workspace(tmp_path).claim(more, write=True) is True
+    assert Recipe.load(tmp_path / RECIPE_FILE) == more
+    for fewer in (few, parity_recipe(tmp_path, seeds=[1, 3, 4], compare={"labels": {}, "one_shot": {}})):
+        with pytest.raises(ValueError, match="which differs in"):
+            Workspace(tmp_path).claim(fewer, write=True)
+    changed = parity_recipe(tmp_path, seeds=[3, 1], compare={"labels": {"label_mix": 1.0}, "one_shot": {}})
+    with pytest.raises(ValueError, match=r"which differs in compare\.labels"):
+        Workspace(tmp_path).claim(changed, write=True)
 
 
 def test_what_makes_it_another_recipe_is_named(tmp_path):
