@@ -67,6 +67,9 @@ class ProgressiveDistillConfig(TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.deepspeed_plugin is not None:
+            # Left out, DeepSpeed clips to 1, whatever max_grad_norm says.
+            self.deepspeed_plugin.deepspeed_config.setdefault("gradient_clipping", self.max_grad_norm)
         if self.at_switch not in ("continue", "reset_optimizer", "restart"):
             raise ValueError(f"at_switch must be `continue`, `reset_optimizer` or `restart`, got {self.at_switch!r}")
         if self.on_bad_batch not in get_args(OnBadBatch):

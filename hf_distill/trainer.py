@@ -20,12 +20,13 @@ from hf_distill.models.compatibility import head_of, unwrap_peft
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.as_teacher import as_teacher
 from hf_distill.training.distill_state import DistillState, resume_folder
+from hf_distill.training.engine_checkpoint import check_launch, launch_of
 from hf_distill.training.length_groups import repeatable
 from hf_distill.training.loss_training import LossTraining
 from hf_distill.training.progress import StageProgressCallback
 from hf_distill.training.readout_training import ReadoutTraining
 from hf_distill.training.revision_guard import RevisionGuard
-from hf_distill.training.stage_best import copy_stage_best
+from hf_distill.training.stage_best import copy_stage_best, refuse_split_student
 from hf_distill.training.switching import CurriculumCallback, restarting_schedule
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,8 @@ class ProgressiveDistillTrainer(HubTraining, LossTraining, ReadoutTraining):
                 f"the curriculum {args.curriculum_spec()['name']!r} goes by held-out metrics at its switches, "
                 "but eval_strategy is 'no'; set eval_strategy and eval_steps, and pass an eval_dataset"
             )
+        if self.distillation.curriculum.best_of_stage:
+            refuse_split_student(self.accelerator)
         tokenizer = self.processing_class if isinstance(self.processing_class, PreTrainedTokenizerBase) else None
         self.distillation.check_student(student.config, tokenizer)
         self._student_arguments = frozenset(inspect.signature(student.forward).parameters)
@@ -137,6 +140,7 @@ class ProgressiveDistillTrainer(HubTraining, LossTraining, ReadoutTraining):
         if folder is not None:
             self._resumed = DistillState.load(folder)
             self._resumed.check_same_run(self.args.curriculum_spec(), self._manifest(), folder=folder)
+            check_launch(self._resumed.launch, self.accelerator, folder)
             self._seconds_before = self._resumed.seconds
             self.distillation.chosen_revision = self._resumed.chosen
             self.load_readouts(folder, self._resumed.layers)
@@ -236,7 +240,7 @@ class ProgressiveDistillTrainer(HubTraining, LossTraining, ReadoutTraining):
 
     def distill_state(self) -> DistillState:
         """Return what a checkpoint must remember of this run."""
-        plan = self.distillation.plan
+        plan, launch = self.distillation.plan, launch_of(self.accelerator)
         return DistillState(
             curriculum=self.args.curriculum_spec(),
             revisions=self._manifest(),
@@ -245,6 +249,8 @@ class ProgressiveDistillTrainer(HubTraining, LossTraining, ReadoutTraining):
             seconds=self.training_seconds,
             stalls=list(self.distillation.log.stalls),
             layers=self.distillation.found_layers,
+            engine=launch.engine,
+            processes=launch.processes,
         )
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -23,8 +24,8 @@ ROOT = TESTS.parent
 PYTHONPATH = os.pathsep.join([str(ROOT), str(TESTS)])
 RANKS = 2
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(RANKS))
-KILLED = ("killed_run", "killed_pipeline", "killed_seq2seq", "faulty_run")
-"""Modules whose functions `run_alone` runs; they are imported once for all."""
+KILLED = ("killed_run", "killed_pipeline", "killed_seq2seq", "faulty_run", "resumed_ranks")
+"""Modules whose functions `run_alone` and `run_forked` run; they are imported once for all."""
 
 Found = dict[str, torch.Tensor]
 
@@ -90,21 +91,54 @@ def assert_wrapped(trainer: ProgressiveDistillTrainer) -> None:
 # ---- runs that are killed ----
 
 
-def run_alone(work: Callable[..., Any], folder: Path, *arguments: Any) -> tuple[int, str]:
-    """Run a function of `KILLED` on a folder in a process of its own; return its exit code and what it complained of.
+class Ended(NamedTuple):
+    """How a process of `run_alone` or `run_forked` ended.
 
-    The code of a process that a signal has ended is the signal's number, negative.
+    Attributes:
+        code: Its exit code; of a process that a signal has ended, the signal's number, negative.
+        errors: What it complained of.
+    """
+
+    code: int
+    errors: str
+
+
+def run_alone(work: Callable[..., Any], folder: Path, *arguments: Any) -> Ended:
+    """Run a function of `KILLED` on a folder in a process of its own."""
+    (ended,) = run_forked(work, folder, *arguments, ranks=None)
+    return ended
+
+
+def run_forked(work: Callable[..., Any], folder: Path, *arguments: Any, ranks: int | None = RANKS) -> list[Ended]:
+    """Run a function of `KILLED` on a folder in ranks of one group, for which nothing is imported anew.
+
+    Nobody ends a rank whose fellows have ended, as torchrun would.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(KILLED))
-    errors = folder.with_suffix(".errors")
-    process = context.Process(target=_run_alone, args=(errors, work, folder, *arguments))
+    port = free_port()
+    environments = [
+        {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        for rank in range(ranks or 0)
+    ]
+    files, processes = [], []
+    for rank, environment in enumerate(environments or [{}]):
+        files.append(folder.with_suffix(f".errors{rank}"))
+        target = (files[-1], {key: str(value) for key, value in environment.items()}, work, folder, *arguments)
+        processes.append(context.Process(target=_run_forked, args=target))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", PYTHONPATH)  # of the server that imports and forks
-        process.start()
-    process.join()
-    assert process.exitcode is not None
-    return process.exitcode, errors.read_text(encoding="utf-8")
+        for process in processes:
+            process.start()
+    for process in processes:
+        process.join()
+    return [Ended(process.exitcode, file.read_text()) for process, file in zip(processes, files, strict=True)]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
 
 
 def run_until_killed(work: Callable[..., Any], folder: Path, *arguments: Any) -> None:
@@ -113,7 +147,8 @@ def run_until_killed(work: Callable[..., Any], folder: Path, *arguments: Any) ->
     assert code == -signal.SIGKILL, f"{arguments}: {errors}"
 
 
-def _run_alone(errors: Path, work: Callable[..., Any], *arguments: Any) -> None:
+def _run_forked(errors: Path, environment: dict[str, str], work: Callable[..., Any], *arguments: Any) -> None:
     sys.stderr = errors.open("w", encoding="utf-8", buffering=1)
+    os.environ.update(environment)
     torch.set_num_threads(1)
     work(*arguments)

@@ -56,6 +56,16 @@ def test_the_arguments_are_read_by_transformers_parser(tmp_path):
     assert config.curriculum_spec() == {"name": "labels"}
 
 
+@pytest.mark.deepspeed
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, 0.3), ({"gradient_clipping": "auto"}, 0.3), ({"gradient_clipping": 0.7}, 0.7)]
+)
+def test_deepspeed_does_not_clip_to_a_number_that_nobody_gave(tmp_path, given, expected):
+    deepspeed = {"zero_optimization": {"stage": 1}, "train_micro_batch_size_per_gpu": "auto", **given}
+    config = distill_config(tmp_path, deepspeed=deepspeed, max_grad_norm=0.3)
+    assert config.deepspeed_plugin.deepspeed_config["gradient_clipping"] == expected
+
+
 def test_every_own_field_explains_itself():
     own = set(ProgressiveDistillConfig.__dataclass_fields__) - set(TrainingArguments.__dataclass_fields__)
     assert own == {"curriculum", "at_switch", "head", "on_bad_batch", "teacher_window", "teacher_window_examples"}

@@ -39,8 +39,8 @@ def unfinished_goes(folder: Path, *, writes: bool) -> Iterator[None]:
         before = f"{last.name} is whole; make room and start the same command again" if last else "there is none yet"
         raise OSError(
             errno.ENOSPC,
-            f"the disk is full: {folder.name} could not be written and was removed ({error}). The newest checkpoint "
-            f"before: {before}",
+            f"the disk is full: {folder.name} could not be written{' and was removed' if writes else ''} ({error}). "
+            f"The newest checkpoint before: {before}",
             str(folder.parent),
         ) from error
 

@@ -16,6 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_distill.config import ProgressiveDistillConfig
 from hf_distill.distillation import Distillation
 from hf_distill.faults.bad_batch import BatchGuard, refuse_skipping
+from hf_distill.faults.earlier_attempt import remove_earlier
 from hf_distill.faults.full_disk import unfinished_goes
 from hf_distill.faults.hang_watch import HangWatch, limit_of
 from hf_distill.faults.out_of_memory import memory_explained
@@ -142,8 +143,14 @@ class GuardedTraining(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.mark("saving a checkpoint")
         folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        remove_earlier(folder, self.accelerator, writes=self.args.should_save)
         with unfinished_goes(folder, writes=self.args.should_save):
             super()._save_checkpoint(model, trial)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # The first rank now writes trainer_state.json, which says that the files of all ranks are there.
+        self.accelerator.wait_for_everyone()
 
 
 class _StepCallback(TrainerCallback):

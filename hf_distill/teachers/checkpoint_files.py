@@ -174,11 +174,30 @@ def _training_files_problem(folder: Path, names: Iterable[str], *, sharded: bool
         return f"{absent[0]} is missing beside {random_states[-1]}"
     files = random_states if sharded else ["optimizer.pt", "scheduler.pt", *random_states]
     problem = next(filter(None, (torch_file_problem(folder / name) for name in files)), None)
-    return problem or (_deepspeed_problem(folder) if "latest" in names else None)
+    if problem is None and sharded:
+        problem = _deepspeed_problem(folder, len(random_states)) if "latest" in names else _fsdp_problem(folder)
+    return problem
 
 
-def _deepspeed_problem(folder: Path) -> str | None:
+def _deepspeed_problem(folder: Path, ranks: int) -> str | None:
     tag = (folder / "latest").read_text(encoding="utf-8").strip()
-    if not is_plain_name(tag) or not any((folder / tag).glob("*optim_states.pt")):
+    states = sorted((folder / tag).glob("*optim_states.pt")) if is_plain_name(tag) else []
+    if not states:
         return f"the DeepSpeed states that `latest` points to ({tag!r}) are missing"
+    if len(states) < ranks:
+        return f"{tag} holds the DeepSpeed states of {len(states)} of {ranks} processes"
     return next(filter(None, map(torch_file_problem, sorted((folder / tag).glob("*.pt")))), None)
+
+
+def _fsdp_problem(folder: Path) -> str | None:
+    """Look at weights and optimizer: each a file, or a folder of parts whose `.metadata` is written last."""
+    found = [path for what in ("pytorch_model_fsdp", "optimizer") for path in folder.glob(f"{what}*")]
+    for path in found:
+        parts = path.is_dir()
+        if parts and not (path / ".metadata").is_file():
+            return f"{path.name} was not finished: its .metadata is missing"
+        if not parts and (problem := torch_file_problem(path)):
+            return problem
+    if not any(path.name.startswith("optimizer") for path in found):
+        return "the optimizer's states of FSDP are missing"
+    return torch_file_problem(folder / "scheduler.pt")

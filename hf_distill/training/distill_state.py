@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_distill.atomic import atomic_write_json, json_ready
 from hf_distill.teachers.checkpoint_files import find_last_whole_checkpoint, trainer_checkpoint_problem
+from hf_distill.training.engine_checkpoint import Launch
 
 STATE_NAME = "distill_state.json"
 
@@ -25,6 +26,8 @@ class DistillState:
         seconds: Training time so far, over all sessions.
         stalls: Seconds waited at each change of the revision.
         layers: [student, teacher] layers that `layers: cka` found.
+        engine: What trained the student.
+        processes: On how many processes.
     """
 
     curriculum: dict[str, Any]
@@ -34,6 +37,13 @@ class DistillState:
     seconds: float = 0.0
     stalls: list[float]
     layers: list[list[int]] | None = None
+    engine: str | None = None
+    processes: int | None = None
+
+    @property
+    def launch(self) -> Launch | None:
+        """How the run was started that left the state; None where it did not say."""
+        return Launch(self.engine, self.processes) if self.engine is not None and self.processes is not None else None
 
     def save(self, folder: str | Path) -> None:
         """Write the state into a checkpoint, atomically."""

@@ -139,6 +139,47 @@ def test_deepspeed_checkpoint_is_judged_by_its_own_files(checkpoint: Path) -> No
     assert "DeepSpeed states" in str(trainer_checkpoint_problem(checkpoint))
 
 
+def test_deepspeed_states_of_a_rank_are_missed(checkpoint: Path) -> None:
+    (checkpoint / "rng_state.pth").rename(checkpoint / "rng_state_0.pth")
+    torch.save({}, checkpoint / "rng_state_1.pth")
+    (checkpoint / "latest").write_text("global_step300")
+    for rank in range(2):
+        assert trainer_checkpoint_problem(checkpoint) is not None
+        torch_file = checkpoint / "global_step300" / f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
+        torch_file.parent.mkdir(exist_ok=True)
+        torch.save({}, torch_file)
+    assert trainer_checkpoint_problem(checkpoint) is None
+    torch_file.unlink()
+    assert trainer_checkpoint_problem(checkpoint) == "global_step300 holds the DeepSpeed states of 1 of 2 processes"
+
+
+@pytest.mark.parametrize("what", ["pytorch_model_fsdp", "optimizer"])
+def test_fsdp_checkpoint_is_judged_by_its_own_files(checkpoint: Path, what: str) -> None:
+    (checkpoint / "optimizer.pt").unlink()
+    torch.save({}, checkpoint / "pytorch_model_fsdp.bin")
+    assert trainer_checkpoint_problem(checkpoint) == "the optimizer's states of FSDP are missing"
+    torch.save({}, checkpoint / "optimizer.bin")
+    assert trainer_checkpoint_problem(checkpoint) is None
+    (checkpoint / f"{what}.bin").unlink()
+    parts = checkpoint / f"{what}_0"
+    parts.mkdir()
+    (parts / "__0_0.distcp").touch()
+    assert trainer_checkpoint_problem(checkpoint) == f"{what}_0 was not finished: its .metadata is missing"
+    (parts / ".metadata").touch()
+    assert trainer_checkpoint_problem(checkpoint) is None
+    (checkpoint / "scheduler.pt").unlink()
+    assert "scheduler.pt is missing" in str(trainer_checkpoint_problem(checkpoint))
+
+
+@pytest.mark.parametrize("name", ["pytorch_model_fsdp.bin", "optimizer.bin"])
+def test_fsdp_files_that_were_cut_short_are_seen(checkpoint: Path, name: str) -> None:
+    (checkpoint / "optimizer.pt").unlink()
+    for one in ("pytorch_model_fsdp.bin", "optimizer.bin"):
+        torch.save({}, checkpoint / one)
+    cut(checkpoint / name, 20)
+    assert f"{name} is cut short" in str(trainer_checkpoint_problem(checkpoint))
+
+
 def test_checkpoints_are_in_the_order_of_steps_not_of_letters(tmp_path: Path) -> None:
     for step in (1000, 200, 30):
         (tmp_path / f"checkpoint-{step}").mkdir()
