@@ -20,6 +20,7 @@ from hf_distill.analysis.revision_scores import score_revisions
 from hf_distill.teachers import EnsembleTeacher, TeacherSource
 from hf_distill.teachers.base import unwrapped
 from hf_distill.teachers.pieces import read_pieces
+from hf_distill.teachers.sharding import is_in_pieces
 from hf_distill.teachers.weight_reading import read_tensors
 
 REVISIONS = (10, 20, 30)
@@ -156,6 +157,21 @@ def live(engine: str, folder: Path) -> Found:
     return {**found, "live/layer": torch.tensor(states[1].shape)}
 
 
+def in_pieces(folder: Path) -> Found:
+    """Use a teacher that ZeRO-3 has split when it was loaded; return how far its answers are from the whole one's."""
+    alone = tiny_model(HEAD, seed=10).eval()
+    trainer = trainer_of("zero3", folder, HEAD, LiveTeacher(tiny_model(HEAD)))
+    trainer.train()
+    model = type(alone).from_pretrained(folder.parent / "teacher" / "checkpoint-10")
+    assert is_in_pieces(model)
+    teacher = LiveTeacher(model, sharded=True)
+    assert teacher.revisions[0].commit == LiveTeacher(alone).revisions[0].commit
+    teacher.attach(head=HEAD, accelerator=trainer.accelerator)
+    batch = default_collate(examples(HEAD, count=4))
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    return {"in pieces": (teacher.logits(inputs) - alone(**inputs).logits.detach()).abs().max()}
+
+
 def several(engine: str, folder: Path) -> Found:
     """Train with two sharded teachers that answer as one, in another number format than the student's."""
     found = {}
@@ -199,7 +215,7 @@ def main(engine: str, target: Path) -> None:
         checkpointed(engine, target / "work") | live(engine, target / "live") | several(engine, target / "several")
     )
     if engine == "zero3":
-        found |= persistent(engine, target / "persistent")
+        found |= persistent(engine, target / "persistent") | in_pieces(target / "pieces")
     save_found(found, target)
 
 

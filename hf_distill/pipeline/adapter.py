@@ -15,6 +15,7 @@ from hf_distill.recipe.recipe import StudentSpec
 from hf_distill.recipe.student_checks import adapter_export
 from hf_distill.strict_dataclass import check_known_keys
 from hf_distill.teachers.quantization import build_quantization
+from hf_distill.teachers.sharding import whole_numel
 from hf_distill.trainer import ProgressiveDistillTrainer
 
 ADAPTER_FOLDER = "adapter"
@@ -118,7 +119,7 @@ def export(
 def sizes_of(model: Any) -> dict[str, Any]:
     """Return the number of a student's parameters, and of those that are trained where only an adapter is."""
     if not isinstance(model, PeftModel):
-        return {"parameters": sum(parameter.numel() for parameter in model.parameters())}
+        return {"parameters": sum(map(whole_numel, model.parameters()))}
     trained, everything = model.get_nb_trainable_parameters()
     return {"parameters": everything - trained, "trained_parameters": trained}
 

@@ -27,6 +27,7 @@ from hf_distill.report.page import write_report
 from hf_distill.run_record import RunRecord, StudentRun
 from hf_distill.tasks import Task
 from hf_distill.teachers import TeacherSource
+from hf_distill.teachers.sharding import is_in_pieces
 from hf_distill.versions import package_versions
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,9 @@ def distil(recipe: Recipe, task: Task, workspace: Workspace, cells: list[Cell], 
     data = task.prepare(seed=cells[0].seed, cache_dir=workspace.cache)
     record.task["description"] = data.description
     record.student.update(sizes_of(trainer.model))
-    record.student["latency"] = latency_info(trainer.model, first_example(trainer.get_eval_dataloader()))
+    if not is_in_pieces(trainer.model):
+        # ZeRO-3 splits a student when it is made, and puts its layers together in training only.
+        record.student["latency"] = latency_info(trainer.model, first_example(trainer.get_eval_dataloader()))
     teacher = None
     if recipe.teacher is not None:
         faculty = faculty_of(recipe, task, workspace, Observer(trainer, data.fingerprint))

@@ -13,6 +13,7 @@ from hf_distill.recipe.teaching import member_name
 from hf_distill.tasks import Task
 from hf_distill.teachers import LiveTeacher, TeacherSource
 from hf_distill.teachers.revisions import Revision
+from hf_distill.teachers.sharding import is_in_pieces
 
 
 class StandIns:
@@ -78,7 +79,8 @@ class StandIns:
             chosen = teacher.revisions[0].name if len(teacher.revisions) > 1 else None
             with at(trained.path):
                 check_plan(trainer, chosen=chosen)
-        stand_in = LiveTeacher(trainer.model, tokenizer=data.tokenizer)
+        # ZeRO-3 splits what is built.
+        stand_in = LiveTeacher(trainer.model, tokenizer=data.tokenizer, sharded=is_in_pieces(trainer.model))
         if promised:
             stand_in.revisions = promised_revisions(trainer.args)
         return stand_in

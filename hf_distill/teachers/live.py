@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from accelerate import Accelerator
@@ -16,13 +16,14 @@ from hf_distill.reading.signals import Head
 from hf_distill.teachers.base import TeacherSource, freeze, unwrapped
 from hf_distill.teachers.placement import Placement
 from hf_distill.teachers.revisions import Revision
+from hf_distill.teachers.sharding import is_in_pieces
 
 
 class LiveTeacher(TeacherSource):
     """A model that you have loaded yourself.
 
     Args:
-        model: The teacher; it is frozen and put into eval mode. It may be quantised.
+        model: The teacher; it is frozen and put into eval mode. It may be quantised, or split by ZeRO-3 already.
         tokenizer: Its tokenizer, to compare with the student's.
         offload: Keep the weights in CPU memory and bring them to the device for each call.
         compiled: Run its body through torch.compile: True, or the name of a backend. Its layers cannot be read then.
@@ -104,14 +105,41 @@ class LiveTeacher(TeacherSource):
 
 
 def content_hash(model: torch.nn.Module) -> str:
-    """Return the sha256 over names, types, shapes and bytes of all parameters and buffers."""
-    return tensors_hash(model.state_dict())
+    """Return the sha256 over names, types, shapes and bytes of all parameters and buffers.
+
+    Of a model that ZeRO-3 has split, all ranks have to ask.
+    """
+    state = model.state_dict()
+    return tensors_hash(_PutTogether(model, state) if is_in_pieces(model) else state)
+
+
+class _PutTogether(Mapping[str, Tensor]):
+    """The tensors of a model that ZeRO-3 has split, whole one at a time."""
+
+    def __init__(self, model: nn.Module, state: Mapping[str, Tensor]) -> None:
+        self._state = state
+        self._parameters = dict(model.named_parameters(remove_duplicate=False))
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._parameters:
+            return self._state[name]
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters([self._parameters[name]]):
+            return self._parameters[name].detach().clone()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state)
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
     """Return the sha256 over names, types, shapes and bytes of tensors."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
+    for name in sorted(tensors):
+        tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         for plain in plain_tensors(tensor.detach()):
             digest.update(plain.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

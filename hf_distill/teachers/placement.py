@@ -84,11 +84,11 @@ class Placement:
             return self.split.model
         if accelerator is None:
             return model
-        refuse_split_weights(inner)
         if self.sharded:
             self.split = split_over_ranks(inner, accelerator)
             if self.split is not None:
                 return self.split.model
+        refuse_split_weights(inner)
         if not self.offload:
             # Said outright: under FSDP accelerate would leave the model where it is.
             return accelerator.prepare_model(model, device_placement=True, evaluation_mode=True)

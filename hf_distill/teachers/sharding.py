@@ -43,12 +43,17 @@ def refuse_split_weights(model: nn.Module) -> None:
     Raises:
         ValueError: It was loaded while DeepSpeed's ZeRO-3 was on.
     """
-    if any(SHARDED_BY_DEEPSPEED in vars(parameter) for parameter in model.parameters()):
+    if is_in_pieces(model):
         raise ValueError(
             "the teacher was loaded while ZeRO-3 was on, which splits whatever `from_pretrained` loads, but it runs "
-            "on every rank by itself; load it before the training arguments are made, or pass its folder or id "
-            "(`TeacherSequence(..., sharded=True)` splits it then)"
+            "on every rank by itself; load it before the training arguments are made, pass its folder or id, or leave "
+            "it split with `LiveTeacher(..., sharded=True)`"
         )
+
+
+def is_in_pieces(model: nn.Module) -> bool:
+    """Whether DeepSpeed's ZeRO-3 has split a model: only its engine can then call it."""
+    return any(SHARDED_BY_DEEPSPEED in vars(parameter) for parameter in model.parameters())
 
 
 def splits_weights(accelerator: Accelerator) -> bool:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
-from launching import RANKS, TESTS, Found, once_for_all, run_two_ranks
+from launching import PYTHONPATH, RANKS, ROOT, TESTS, Found, once_for_all, run_two_ranks
+from tiny_recipes import parity_mapping
+
+from hf_distill.recipe.recipe import Recipe
+from hf_distill.run_record import RunRecord
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 LARGEST_PIECE = 0.52
@@ -20,7 +29,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 def ranks(engine: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, ...]:
     """What each rank found."""
 
-    def run(folder) -> None:
+    def run(folder: Path) -> None:
         run_two_ranks(TESTS / "sharded_two_ranks.py", engine, folder)
 
     folder = once_for_all(tmp_path_factory, f"sharded-{engine}", run)
@@ -71,6 +80,7 @@ def test_a_revision_leaves_numbers_of_the_one_before(engine, ranks):
                 assert weights == 0.0
     if engine == "zero3":
         assert all(found["persistent/held"] > 1.4 for found in ranks), "small weights were whole beside the pieces"
+        assert all(found["in pieces"] < 1e-6 for found in ranks), "split when it was loaded"
 
 
 def test_a_split_teacher_is_trained_or_draws_dropout(ranks):
@@ -87,3 +97,34 @@ def test_an_optimizer_or_a_checkpoint_holds_the_teacher(ranks):
 
 def test_layers_of_a_split_teacher_cannot_be_read(ranks):
     assert all(found["live/layer"].tolist() == [1, 6, 16] for found in ranks)
+
+
+def run_under_zero3(folder: Path) -> None:
+    mapping = parity_mapping(folder / "run", compare={"two_shot": {"name": "two_shot", "revision": 40, "steps": 10}})
+    for training in (mapping["teacher"]["train"]["training"], mapping["training"]):
+        training.update(per_device_train_batch_size=25, max_steps=60)
+        # A recipe says nothing of the device.
+        del training["use_cpu"]
+    mapping["teacher"]["sharded"] = True
+    Recipe.from_dict(mapping).save(folder / "tiny.yaml")
+    launch = ["accelerate.commands.launch", "--config_file", ROOT / "recipes" / "accelerate" / "zero3.yaml"]
+    ranks = ["--num_processes", RANKS, "--mixed_precision", "no"]
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, [*launch, *ranks, "-m", "hf_distill", "run", folder / "tiny.yaml"])],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": PYTHONPATH, "DS_ACCELERATOR": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.deepspeed
+def test_a_recipe_with_a_sharded_teacher_does_not_run_as_it_is_launched(tmp_path_factory):
+    record = RunRecord.load(once_for_all(tmp_path_factory, "sharded-recipe", run_under_zero3) / "run")
+    assert record.environment["processes"] == RANKS
+    assert record.teacher["parameters"] > record.student["parameters"] > 100, "of all ranks together"
+    assert record.teacher["latency"]["weight_bytes"] == 4 * record.teacher["parameters"]
+    assert record.runs[0].final_metrics["accuracy"] > 0.9
+    assert record.runs[0].stages[0].revision == "checkpoint-40"

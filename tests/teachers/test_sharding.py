@@ -14,6 +14,7 @@ from transformers.integrations.deepspeed import (
 )
 
 from hf_distill.teachers.sharding import (
+    is_in_pieces,
     loading_whole,
     refuse_sharding,
     refuse_split_weights,
@@ -46,7 +47,9 @@ def test_teachers_that_need_whole_models_refuse_it_before_anything_else(case, tm
 def test_a_part_of_a_teacher_is_taken_for_a_teacher():
     model = torch.nn.Linear(2, 2)
     assert refuse_split_weights(model) is None
+    assert not is_in_pieces(model)
     model.bias.ds_tensor = torch.zeros(1)  # How DeepSpeed marks a parameter of which a rank has a part.
+    assert is_in_pieces(model)
     with pytest.raises(ValueError, match=r"loaded while ZeRO-3 was on.*pass its folder or id"):
         refuse_split_weights(model)
 
