@@ -3,6 +3,7 @@
 A run has what could resume wrongly: teacher switches, dropout, shuffled data, Adam, a decaying rate. Each of its lives
 is ended by SIGKILL, or by SIGTERM in one of four, after a random time; the next one resumes from the newest whole
 checkpoint. When a run reaches its end, its weights must be bitwise those of an undisturbed one, and another begins.
+Ctrl-C ends the soak and prints what was seen until then.
 
     OMP_NUM_THREADS=1 python scripts/soak.py --cycles 1000
 """
@@ -19,10 +20,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from tqdm import tqdm
 from transformers import BertConfig, BertForSequenceClassification, logging, set_seed
 
 from hf_distill import ProgressiveDistillConfig, ProgressiveDistillTrainer, TeacherSequence
@@ -89,20 +92,23 @@ def soak(folder: Path, cycles: int, seed: int) -> dict[str, float]:
     life_of(folder / "timed", folder / "teacher", None, 0)
     longest, whole = time.perf_counter() - began, load_file(folder / "whole" / "ended" / "model.safetensors")
     step, began, ended = 0, time.perf_counter(), False
-    while counts.total() < cycles or not ended:
-        number = signal.SIGTERM if chance.random() < TERMINATED else signal.SIGKILL
-        seconds = chance.uniform(0, longest) if counts.total() < cycles else None
-        run = folder / f"run-{runs}"
-        code = life_of(run, folder / "teacher", seconds, number)
-        counts.update([code] if code else [])
-        last = find_last_whole_checkpoint(run / "run")
-        reached = int(last.name.split("-")[1]) if last else 0
-        assert reached >= step, f"{run.name} had checkpoint-{step}, now {last}"
-        step, ended = reached, code == 0
-        if ended:
-            weights = load_file(run / "ended" / "model.safetensors")
-            assert all(torch.equal(weights[name], whole[name]) for name in whole), f"{run.name} ended elsewhere"
-            runs, step = runs + 1, 0
+    bar = tqdm(total=cycles, desc="Kills", unit="kill")
+    with bar, suppress(KeyboardInterrupt):
+        while counts.total() < cycles or not ended:
+            number = signal.SIGTERM if chance.random() < TERMINATED else signal.SIGKILL
+            seconds = chance.uniform(0, longest) if counts.total() < cycles else None
+            run = folder / f"run-{runs}"
+            code = life_of(run, folder / "teacher", seconds, number)
+            counts.update([code] if code else [])
+            bar.update(bool(code))
+            last = find_last_whole_checkpoint(run / "run")
+            reached = int(last.name.split("-")[1]) if last else 0
+            assert reached >= step, f"{run.name} had checkpoint-{step}, now {last}"
+            step, ended = reached, code == 0
+            if ended:
+                weights = load_file(run / "ended" / "model.safetensors")
+                assert all(torch.equal(weights[name], whole[name]) for name in whole), f"{run.name} ended elsewhere"
+                runs, step = runs + 1, 0
     killed = {"SIGKILL": counts[-9], "SIGTERM, checkpoint saved": counts[143], "SIGTERM, before training": counts[-15]}
     return {"cycles": counts.total(), **killed, "runs that ended": runs, "seconds": time.perf_counter() - began}
 
