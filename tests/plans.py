@@ -9,6 +9,7 @@ from hf_distill.planning.caching import cache_sizes
 from hf_distill.planning.cell_plan import CellPlan
 from hf_distill.planning.memory import BatchShape, MemoryLine
 from hf_distill.planning.model_size import ModelSize
+from hf_distill.planning.model_states import StepSettings
 from hf_distill.planning.probe import Probe
 from hf_distill.planning.run_plan import RunPlan
 
@@ -47,6 +48,8 @@ def run_plan(**changes: Any) -> RunPlan:
         revisions=3,
         shape=BatchShape(examples=4, tokens=64, positions=64, rows=8),
         causal=False,
+        tiled=True,
+        settings=StepSettings(half=False),
         memory=[MemoryLine(name="teacher weights", size=2 * GB, fix="teacher.dtype: bfloat16")],
         device="cpu",
         device_bytes=8 * GB,

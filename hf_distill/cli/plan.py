@@ -7,6 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hf_distill.cli.scaling import (
+    ConstantOption,
+    EngineOption,
+    MachineOption,
+    SharedCacheOption,
+    TeacherOption,
+    layout_of,
+    show_asked,
+)
+
 if TYPE_CHECKING:
     from hf_distill.planning.run_plan import RunPlan
 
@@ -20,6 +30,14 @@ def plan(
         bool, typer.Option("--probe/--no-probe", help="Take a few steps to know how long one takes here.")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print plain data instead of tables.")] = False,
+    scaling: Annotated[
+        bool, typer.Option("--scaling", help="Tell what a step takes on 1 to 1,024 GPUs, by formulas.")
+    ] = False,
+    engine: EngineOption = "ddp",
+    teacher: TeacherOption = None,
+    machine: MachineOption = "h100",
+    constant: ConstantOption = None,
+    shared_cache: SharedCacheOption = False,
 ) -> None:
     """Tell what a recipe will need: parameters, memory, arithmetic, time, disk, and whether cached targets pay.
 
@@ -28,7 +46,8 @@ def plan(
 
     Examples: [bold]hf-distill plan parity/quickstart[/bold] ·
     [bold]hf-distill plan my.yaml --set training.per_device_train_batch_size=64[/bold] ·
-    [bold]hf-distill plan my.yaml --no-probe --json[/bold]
+    [bold]hf-distill plan my.yaml --no-probe --json[/bold] ·
+    [bold]hf-distill plan my.yaml --scaling --engine fsdp2 --teacher sharded --constant between=12.5e9[/bold]
     """
     from hf_distill.cli.quiet import quieten
     from hf_distill.planning.advice import advise, check_possible
@@ -37,6 +56,13 @@ def plan(
 
     loaded = Recipe.load(recipe, overrides=set_ or [])
     quieten()
+    if scaling:
+        constants, cache = constant or [], shared_cache
+        layout = layout_of(
+            loaded, engine=engine, teacher=teacher, machine=machine, constants=constants, shared_cache=cache
+        )
+        show_asked(plan_recipe(loaded, probe=False), layout, as_json=as_json)
+        return
     found = plan_recipe(loaded, probe=probe)
     if as_json:
         typer.echo(json.dumps({**found.to_dict(), "advice": advise(found)._asdict()}, indent=2))

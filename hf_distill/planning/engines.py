@@ -40,9 +40,19 @@ class Engine:
     overlaps: bool = True
 
     @property
+    def file(self) -> str:
+        """Name of the launch configuration that starts it in bf16."""
+        return f"{self.name}_bf16.yaml" if not self.splits else f"{self.name}.yaml"
+
+    @property
     def splits_weights(self) -> bool:
         """Whether a process has whole layers only while it computes them."""
         return "weights" in self.splits
+
+    @property
+    def can_lend(self) -> bool:
+        """Whether a teacher may be lent to the device for each call (`teachers/placement.py`)."""
+        return not self.deepspeed and not self.splits_weights
 
     def share(self, part: Part, gpus: int) -> float:
         """Return the share of weights, gradients or states that one of N GPUs holds between uses."""
@@ -74,14 +84,14 @@ ENGINES: Mapping[str, Engine] = {
         Engine(name="ddp"),
         Engine(name="zero1", splits=_STATES, deepspeed=True, overlaps=False),
         Engine(name="zero2", splits=_GRADIENTS, deepspeed=True, overlaps=False),
-        Engine(name="zero2_offload", splits=_GRADIENTS, on_cpu=_GRADIENTS, deepspeed=True, overlaps=False),
-        Engine(name="zero3", splits=_ALL, deepspeed=True),
-        Engine(name="zero3_offload", splits=_ALL, on_cpu=_ALL, deepspeed=True),
         Engine(name="fsdp2", splits=_ALL),
+        Engine(name="zero3", splits=_ALL, deepspeed=True),
+        Engine(name="zero2_offload", splits=_GRADIENTS, on_cpu=_GRADIENTS, deepspeed=True, overlaps=False),
         Engine(name="fsdp2_offload", splits=_ALL, on_cpu=_ALL),
+        Engine(name="zero3_offload", splits=_ALL, on_cpu=_ALL, deepspeed=True),
     )
 }
-"""By name."""
+"""By name, the simplest first."""
 
 
 def engine_named(name: str) -> Engine:

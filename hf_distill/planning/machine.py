@@ -24,6 +24,7 @@ class Machine:
     inside: float = field(metadata={"help": "Links of a GPU to the others of its node."})
     between: float = field(metadata={"help": "Network of a node, all of its adapters together."})
     host: float = field(metadata={"help": "Link of a GPU to the CPU's memory."})
+    cpu_bandwidth: float = field(default=300.0 * GB, metadata={"help": "Of a node's CPU memory, for all of its GPUs."})
     per_node: int = field(default=8, metadata={"help": "GPUs of a node."})
     utilisation: float = field(default=0.4, metadata={"help": "Share of `flops` that a training reaches."})
     reached: float = field(default=0.8, metadata={"help": "Share of a link's rate that long collectives reach."})
@@ -48,6 +49,7 @@ SOURCES: Mapping[str, str] = {
     "inside": "data sheet: half of NVLink's figure, which counts both directions",
     "between": "data sheet of the DGX of that GPU: eight adapters",
     "host": "PCI Express, sixteen lanes of the GPU's generation, less its coding",
+    "cpu_bandwidth": "assumption; two sockets of eight channels",
     "per_node": "DGX, HGX",
     "utilisation": "assumption; what plain transformers reach on batches that fill the GPU",
     "reached": "assumption; nccl-tests on such nodes reach about this of large messages",

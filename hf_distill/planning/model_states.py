@@ -30,7 +30,8 @@ class MemoryLine:
     fix: str
 
 
-class StepSettings(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class StepSettings:
     """What training arguments say about a step's memory.
 
     Attributes:

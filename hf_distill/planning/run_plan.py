@@ -33,7 +33,7 @@ from hf_distill.planning.memory import (
     tiled_head_bytes,
 )
 from hf_distill.planning.model_size import ModelSize, model_size
-from hf_distill.planning.model_states import step_settings
+from hf_distill.planning.model_states import StepSettings, step_settings
 from hf_distill.planning.probe import PROBED, Probe, batch_shape, probe_steps
 from hf_distill.planning.stand_in import (
     StandIn,
@@ -65,6 +65,8 @@ class RunPlan:
         revisions: Number of the teacher's revisions; 0 where that is not known.
         shape: Of a micro-batch.
         causal: Positions look back only.
+        tiled: Losses are computed in tiles of a vocabulary.
+        settings: What the training arguments say about a step.
         memory: Of a step, largest class first.
         device: Kind of device.
         device_bytes: Memory that it has.
@@ -81,6 +83,8 @@ class RunPlan:
     revisions: int
     shape: BatchShape
     causal: bool
+    tiled: bool
+    settings: StepSettings
     memory: list[MemoryLine]
     device: str
     device_bytes: int
@@ -161,7 +165,8 @@ def _together(
     rows = distinct * shape.rows // shape.examples
     students = sum(plan.students for plan in plans)
     cacheable = trainer.distillation.head not in UNCACHEABLE
-    if trainer.distillation.head in TOKEN_HEADS:
+    settings, tiled = step_settings(trainer.args), trainer.distillation.head in TOKEN_HEADS
+    if tiled:
         budget = BUDGET_BYTES.get(trainer.args.device.type, BUDGET_BYTES_ELSEWHERE)
         head = tiled_head_bytes(student, teacher, shape, budget=budget)
     else:
@@ -175,7 +180,9 @@ def _together(
         revisions=len(stand_in.revisions) if stand_in is not None else 0,
         shape=shape,
         causal=trainer.distillation.head == "causal_lm",
-        memory=step_memory(student, teacher, step_settings(trainer.args), shape, head=head, call=call),
+        tiled=tiled,
+        settings=settings,
+        memory=step_memory(student, teacher, settings, shape, head=head, call=call),
         device=trainer.args.device.type,
         device_bytes=device_memory(trainer.args.device),
         cells=plans,

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Several nodes under Slurm, whatever the engine; what stands behind the recipe goes to `hf-distill run`:
+#
+#     CONFIG=recipes/accelerate/fsdp2.yaml sbatch --nodes 4 recipes/accelerate/slurm.sh my.yaml --set seeds=[0]
+#
+# Two minutes before the time is up, or when the job is pre-empted, all processes save a checkpoint and end. The job goes
+# back into the queue, and the same command goes on where it was.
+#SBATCH --job-name=hf-distill
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=32
+#SBATCH --time=24:00:00
+#SBATCH --signal=B:TERM@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=%x-%j.log
+set -euo pipefail
+
+export CONFIG=${CONFIG:-recipes/accelerate/ddp_nodes.yaml}
+export GPUS=$((SLURM_NNODES * ${SLURM_GPUS_ON_NODE:-8}))
+HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+export HEAD
+# One cache for all nodes, where this folder is on a shared disk: one download of a revision instead of one a node.
+export HF_HOME=${HF_HOME:-$PWD/.hf_home}
+# The launcher on each node would end its processes with SIGKILL 30 s after SIGTERM, saved or not.
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-100}
+
+# With `B:` the signal comes to this shell, which knows by it that the job is to go on later: the launcher ends with its
+# own exit code 1 then, and not with the 143 of the processes.
+preempted=
+job=
+trap 'preempted=yes; [[ -z $job ]] || kill -TERM "$job"' TERM
+
+# shellcheck disable=SC2016  # The node's own number is known on the node.
+srun --wait=110 bash -c 'exec accelerate launch --config_file "$CONFIG" --num_machines "$SLURM_NNODES" \
+    --num_processes "$GPUS" --machine_rank "$SLURM_NODEID" --main_process_ip "$HEAD" --main_process_port 29500 \
+    -m hf_distill run "$@"' hf-distill "$@" &
+job=$!
+[[ -z $preempted ]] || kill -TERM "$job"
+
+code=0
+wait "$job" || code=$?
+# A signal ends `wait`, but not the job.
+while kill -0 "$job" 2>/dev/null; do
+    code=0
+    wait "$job" || code=$?
+done
+if [[ -n $preempted || $code -eq 143 ]]; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"
