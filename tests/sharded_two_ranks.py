@@ -51,6 +51,7 @@ def trainer_of(
         "gradient_accumulation_steps": 2,
         "per_device_eval_batch_size": 2,
         "optim": "adamw_torch",
+        "max_grad_norm": 0.5,
         "train_sampling_strategy": "sequential",
         **overrides,
     }
@@ -143,15 +144,18 @@ def persistent(engine: str, folder: Path) -> Found:
 
 
 def live(engine: str, folder: Path) -> Found:
-    """Train two students with one teacher in memory, whose head is apart from its embeddings, and its layers."""
+    """Train three students with one teacher in memory, whose head is apart from its embeddings, and its layers."""
     found = {}
     objectives = [{"name": "forward_kl"}, {"name": "hidden_mse", "projector": "linear", "weight": 0.1}]
     for kind in ("whole", "sharded"):
         teacher = LiveTeacher(tiny_model("causal_lm", seed=7, tie_word_embeddings=False), sharded=kind == "sharded")
-        for curriculum in ("one_shot", {"name": "one_shot", "objectives": objectives}):
-            key = f"live {kind}/{'rows' if curriculum == 'one_shot' else 'layers'}"
-            trainer = trainer_of(engine, folder / key, "causal_lm", teacher, curriculum=curriculum)
-            found[key] = ended(trainer, engine)
+        for case, settings in {
+            "rows": {},
+            "layers": {"curriculum": {"name": "one_shot", "objectives": objectives}},
+            "bf16": {"bf16": True},
+        }.items():
+            key = f"live {kind}/{case}"
+            found[key] = ended(trainer_of(engine, folder / key, "causal_lm", teacher, **settings), engine)
         found[f"live {kind}/held"] = torch.tensor(share_held(unwrapped(teacher.model)))
     states = teacher.hidden_states({"input_ids": torch.arange(6).view(1, 6)}, [1])
     return {**found, "live/layer": torch.tensor(states[1].shape)}

@@ -45,6 +45,7 @@ def test_a_student_learns_something_else_from_a_split_teacher(ranks):
             ("whole/scores", "sharded/scores"),
             ("live whole/rows", "live sharded/rows"),
             ("live whole/layers", "live sharded/layers"),
+            ("live whole/bf16", "live sharded/bf16"),
             ("several whole/ended", "several sharded/ended"),
         ):
             torch.testing.assert_close(found[sharded], found[whole], rtol=1e-5, atol=1e-7)
