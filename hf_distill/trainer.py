@@ -20,7 +20,7 @@ from hf_distill.models.compatibility import head_of, unwrap_peft
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.as_teacher import as_teacher
 from hf_distill.training.distill_state import DistillState, resume_folder
-from hf_distill.training.engine_checkpoint import check_launch, launch_of
+from hf_distill.training.engine_checkpoint import check_launch, launch_of, separate_step_counts
 from hf_distill.training.length_groups import repeatable
 from hf_distill.training.loss_training import LossTraining
 from hf_distill.training.progress import StageProgressCallback
@@ -165,6 +165,8 @@ class ProgressiveDistillTrainer(HubTraining, LossTraining, ReadoutTraining):
         """
         self._started = time.perf_counter()
         distillation, resumed = self.distillation, self._resumed
+        if resumed is not None:
+            separate_step_counts(self.optimizer)
         distillation.start_log(LossLog(stalls=list(resumed.stalls) if resumed is not None else []))
         self._resolve_auto()
         distillation.begin(

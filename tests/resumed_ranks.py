@@ -123,6 +123,10 @@ class EndInSave(TrainerCallback):
         if self.size is None:
             sys.addaudithook(kill_at_a_folder)
         else:
+            # Whatever is printed goes to files, too.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for stream in (sys.stdout.fileno(), sys.stderr.fileno(), 1, 2):
+                os.dup2(nowhere, stream)
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it.
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.size))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from accelerate import Accelerator, DistributedType
 
 WHOLE = "whole students"
@@ -70,6 +71,17 @@ def check_launch(before: Launch | None, accelerator: Accelerator, folder: Path) 
                 f"  {conversion(folder, now.engine)}\nOr start {before.processes} processes"
             )
         accelerator.state.deepspeed_plugin.deepspeed_config["checkpoint"] = {"load_universal": True}
+
+
+def separate_step_counts(optimizer: torch.optim.Optimizer) -> None:
+    """Give each state of an optimizer a step count of its own.
+
+    ZeRO-3 reads a converted checkpoint's into one tensor for all groups of parameters, and PyTorch's optimizers add to
+    it in place, once for each group.
+    """
+    for state in optimizer.state.values():
+        if isinstance(state.get("step"), torch.Tensor):
+            state["step"] = state["step"].clone()
 
 
 def conversion(folder: Path, engine: str) -> str:

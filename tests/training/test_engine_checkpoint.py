@@ -6,11 +6,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from accelerate import Accelerator, DistributedType
 from builders import distill_trainer
 
 from hf_distill.training.distill_state import DistillState
-from hf_distill.training.engine_checkpoint import UNIVERSAL, WHOLE, Launch, check_launch, conversion, launch_of
+from hf_distill.training.engine_checkpoint import (
+    UNIVERSAL,
+    WHOLE,
+    Launch,
+    check_launch,
+    conversion,
+    launch_of,
+    separate_step_counts,
+)
 
 
 def started(engine: DistributedType, processes: int = 2, stage: int = 3) -> Any:
@@ -80,6 +89,18 @@ def test_the_conversion_of_the_first_stages_makes_up_what_they_do_not_write(fold
     command = conversion(folder, "DeepSpeed ZeRO-3")
     assert command.endswith(f"--input_folder {folder}/global_step8 --output_folder {folder}/global_step8_universal")
     assert conversion(folder, "DeepSpeed ZeRO-2") == f"{command} --inject_missing_state"
+
+
+def test_groups_of_parameters_do_not_count_each_others_steps():
+    first, second = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    optimizer = torch.optim.AdamW([{"params": [first]}, {"params": [second]}])
+    for parameter in (first, second):
+        parameter.grad = torch.ones(2)
+    optimizer.step()
+    optimizer.state[second]["step"] = optimizer.state[first]["step"]
+    separate_step_counts(optimizer)
+    optimizer.step()
+    assert [optimizer.state[parameter]["step"].item() for parameter in (first, second)] == [2, 2]
 
 
 def test_a_run_says_how_it_was_started_and_refuses_what_another_engine_left(tmp_path):
