@@ -19,8 +19,8 @@ set -euo pipefail
 
 export CONFIG=${CONFIG:-recipes/accelerate/ddp_nodes.yaml}
 export GPUS=$((SLURM_NNODES * ${SLURM_GPUS_ON_NODE:-8}))
-HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-export HEAD
+names=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+export HEAD=${names%%$'\n'*}
 # One cache for all nodes, where this folder is on a shared disk: one download of a revision instead of one a node.
 export HF_HOME=${HF_HOME:-$PWD/.hf_home}
 # The launcher on each node would end its processes with SIGKILL 30 s after SIGTERM, saved or not.
