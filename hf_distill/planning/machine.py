@@ -26,7 +26,7 @@ class Machine:
     host: float = field(metadata={"help": "Link of a GPU to the CPU's memory."})
     cpu_bandwidth: float = field(default=300.0 * GB, metadata={"help": "Of a node's CPU memory, for all of its GPUs."})
     per_node: int = field(default=8, metadata={"help": "GPUs of a node."})
-    utilisation: float = field(default=0.4, metadata={"help": "Share of `flops` that a training reaches."})
+    utilisation: float = field(default=0.4, metadata={"help": "Share of flops that a training reaches."})
     reached: float = field(default=0.8, metadata={"help": "Share of a link's rate that long collectives reach."})
     launch_seconds: float = field(
         default=3e-4, metadata={"help": "Least time of a layer's forward, and of its backward: launching its kernels."}
