@@ -66,7 +66,8 @@ def test_commands_of_our_own_have_the_options_that_the_page_gives_them():
     for name, *words in commands:
         command = group.commands[name]
         context = command.make_context(name, [word for word in words if word != "..."], resilient_parsing=True)
-        assert set(context.params) >= {"recipe"}
+        # `cache` is a group too, which takes its recipe by itself.
+        assert "recipe" in context.params or name == "cache"
 
 
 def test_the_job_script_is_started_with_a_configuration_that_is_there():
