@@ -67,6 +67,8 @@ class ProgressiveDistillConfig(TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # What a launch configuration asks for; DeepSpeed refuses arguments that say something else.
+        self.bf16, self.fp16 = self.mixed_precision == "bf16", self.mixed_precision == "fp16"
         if self.deepspeed_plugin is not None:
             # Left out, DeepSpeed clips to 1, whatever max_grad_norm says.
             self.deepspeed_plugin.deepspeed_config.setdefault("gradient_clipping", self.max_grad_norm)

@@ -24,7 +24,7 @@ ROOT = TESTS.parent
 PYTHONPATH = os.pathsep.join([str(ROOT), str(TESTS)])
 RANKS = 2
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(RANKS))
-KILLED = ("killed_run", "killed_pipeline", "killed_seq2seq", "faulty_run", "resumed_ranks")
+KILLED = ("killed_run", "killed_pipeline", "killed_seq2seq", "faulty_run", "resumed_ranks", "launched_run")
 """Modules whose functions `run_alone` and `run_forked` run; they are imported once for all."""
 
 Found = dict[str, torch.Tensor]

@@ -56,6 +56,23 @@ def test_the_arguments_are_read_by_transformers_parser(tmp_path):
     assert config.curriculum_spec() == {"name": "labels"}
 
 
+@pytest.mark.parametrize(
+    ("launched", "given", "expected"),
+    [
+        ("bf16", {}, (True, False)),
+        ("fp16", {}, (False, True)),
+        ("no", {}, (False, False)),
+        ("no", {"bf16": True}, (True, False)),
+        ("fp16", {"bf16": True}, (True, False)),
+    ],
+)
+def test_the_arguments_say_in_which_precision_a_launched_run_trains(tmp_path, monkeypatch, launched, given, expected):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launched)
+    config = distill_config(tmp_path, **given)
+    assert (config.bf16, config.fp16) == expected
+    assert config.mixed_precision == {(True, False): "bf16", (False, True): "fp16"}.get(expected, "no")
+
+
 @pytest.mark.deepspeed
 @pytest.mark.parametrize(
     ("given", "expected"), [({}, 0.3), ({"gradient_clipping": "auto"}, 0.3), ({"gradient_clipping": 0.7}, 0.7)]

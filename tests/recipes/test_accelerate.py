@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from accelerate.utils import (
     prepare_multi_gpu_env,
     prepare_simple_launcher_cmd_env,
 )
+from launched_run import train_launched
+from launching import run_forked
 from torch.distributed.fsdp import CPUOffloadPolicy
 
 from hf_distill.recipe.recipe import available_recipes
@@ -121,6 +124,25 @@ def test_deepspeed_reads_what_accelerate_hands_over(name: str) -> None:
     assert (zero["offload_optimizer"]["device"], zero["offload_param"]["device"]) == expected.offload
     assert zero["stage3_gather_16bit_weights_on_model_save"] == (expected.stage == 3)
     assert config["gradient_accumulation_steps"] == "auto"
+    assert config["gradient_clipping"] == "auto"
+
+
+@pytest.mark.deepspeed
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["zero1", "zero2", "zero3", "a file"])
+def test_gradients_are_clipped_as_the_recipe_says(name: str, tmp_path: Path) -> None:
+    if name == "a file":
+        stage, file = 1, tmp_path / "deepspeed.json"
+        file.write_text(json.dumps({"zero_optimization": {"stage": stage}, "train_micro_batch_size_per_gpu": "auto"}))
+        environment = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_CONFIG_FILE": str(file)}
+    else:
+        stage, environment = EXPECTED[name].stage, launched(FOLDER / f"{name}.yaml")[1]
+    needed = {key: value for key, value in environment.items() if key.startswith("ACCELERATE")}
+    (ended,) = run_forked(train_launched, tmp_path, needed, {"max_grad_norm": 0.3}, ranks=1)
+    assert ended.code == 0, ended.errors[-3000:]
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert (told["stage"], told["clipping"]) == (stage, 0.3)
+    assert min(told["norms"]) > 0.3
 
 
 def test_the_page_of_launch_configurations_names_each() -> None:
