@@ -156,8 +156,8 @@ def goes_on(before: Recipe, recipe: Recipe) -> bool:
     seeds = before.seeds[0] == recipe.seeds[0] and set(before.seeds) <= set(recipe.seeds)
     students = recipe.curricula()
     kept = all(students.get(label) == curriculum for label, curriculum in before.curricula().items())
-    others = [{key: side[key] for key in side if key not in _MAY_GROW} for side in (was, now)]
-    return seeds and kept and not differences(*others)
+    other, others = ({key: side[key] for key in side if key not in _MAY_GROW} for side in (was, now))
+    return seeds and kept and not differences(other, others)
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:
