@@ -16,7 +16,7 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hf_distill.models.inputs import model_inputs
+from hf_distill.models.inputs import in_weights_format, model_inputs
 from hf_distill.reading.signals import TARGET_KEYS
 from hf_distill.teachers.sharding import whole_numel
 
@@ -51,7 +51,7 @@ def latency_info(
     given = {key: item.to(place) if isinstance(item, Tensor) else item for key, item in batch.items()}
     if "decoder_input_ids" in accepted and "labels" in given:
         given = model_inputs("seq2seq_lm", given, model)
-    inputs = {key: item for key, item in given.items() if key in accepted}
+    inputs = in_weights_format({key: item for key, item in given.items() if key in accepted}, model)
     shapes = [item.shape for item in inputs.values() if isinstance(item, Tensor)]
     if not shapes:
         raise ValueError(f"the batch holds no tensor that {type(model).__name__} takes, only {sorted(batch)}")

@@ -41,6 +41,19 @@ def model_inputs(head: Head, batch: Mapping[str, Any], model: nn.Module | None =
     return {**batch, "decoder_input_ids": shifted_right(model, labels)}
 
 
+def in_weights_format(inputs: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
+    """Return inputs whose numbers (pixels, features) have the number format of a model's weights.
+
+    Without autocast a layer takes nothing else, and a teacher's weights may be stored in another format than the
+    student trains in. Ids and masks stay.
+    """
+    weights = next((one.dtype for one in model.parameters() if one.is_floating_point()), None)
+    return {
+        key: item.to(weights) if isinstance(item, Tensor) and item.is_floating_point() else item
+        for key, item in inputs.items()
+    }
+
+
 def shifted_right(model: nn.Module, labels_BT: Tensor) -> Tensor:
     """Return labels as the input of the model's own decoder, which predicts the token behind each of them.
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from hf_distill.kernels.head_rows import HeadRows, LogitRows
 from hf_distill.models.checkpointed_module import CheckpointedModule
-from hf_distill.models.inputs import model_inputs
+from hf_distill.models.inputs import in_weights_format, model_inputs
 from hf_distill.models.outputs import logits_of
 from hf_distill.reading.layers import layer_tap
 from hf_distill.reading.model_reading import Reading, read_model
@@ -238,7 +238,7 @@ class TeacherSource(ABC):
         }
         # Keys and values kept for generation would be thrown away, and with them transformers does not see where one
         # text of a flattened batch ends.
-        return given | NO_CACHE if "use_cache" in self.forward_arguments else given
+        return in_weights_format(given | NO_CACHE if "use_cache" in self.forward_arguments else given, self.model)
 
 
 def loading_of(dtype: str, quantization: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -8,11 +8,21 @@ from builders import tiny_model
 from seq2seq_models import tiny_seq2seq
 from torch import nn
 
-from hf_distill.models.inputs import check_decoder_inputs, model_inputs, shifted_right
+from hf_distill.models.inputs import check_decoder_inputs, in_weights_format, model_inputs, shifted_right
 
 X = -100
 LABELS = torch.tensor([[7, 8, 1, X], [9, 1, X, X]])
 BATCH = {"input_ids": torch.ones(2, 3, dtype=torch.long), "attention_mask": torch.ones(2, 3), "labels": LABELS}
+
+
+def test_pixels_do_not_meet_weights_of_another_format():
+    inputs = {"pixel_values": torch.ones(2, 3), "input_ids": torch.ones(2, dtype=torch.long), "use_cache": False}
+    given = in_weights_format(inputs, nn.Linear(3, 1).to(torch.bfloat16))
+    assert given["pixel_values"].dtype == torch.bfloat16
+    assert given["input_ids"].dtype == torch.long
+    assert given["use_cache"] is False
+    assert inputs["pixel_values"].dtype == torch.float32
+    assert in_weights_format(inputs, nn.Identity()) == inputs
 
 
 @pytest.mark.parametrize(("architecture", "start"), [("t5", 0), ("marian", 0), ("bart", 2)])

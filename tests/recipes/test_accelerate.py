@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 from accelerate import DistributedType
 from accelerate.commands.config import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
@@ -18,10 +22,13 @@ from accelerate.utils import (
     prepare_simple_launcher_cmd_env,
 )
 from launched_run import train_launched
-from launching import run_forked
+from launching import PYTHONPATH, run_forked
+from safetensors.torch import load_file
+from tiny_recipes import parity_mapping
 from torch.distributed.fsdp import CPUOffloadPolicy
 
-from hf_distill.recipe.recipe import available_recipes
+from hf_distill.recipe.recipe import Recipe, available_recipes
+from hf_distill.run_record import RunRecord
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "accelerate"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -143,6 +150,34 @@ def test_gradients_are_clipped_as_the_recipe_says(name: str, tmp_path: Path) -> 
     told = json.loads((tmp_path / "told.json").read_text())
     assert (told["stage"], told["clipping"]) == (stage, 0.3)
     assert min(told["norms"]) > 0.3
+
+
+@pytest.mark.deepspeed
+@pytest.mark.slow
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("name", ["zero1", "zero3"])
+def test_a_recipe_that_says_nothing_of_precision_runs_as_it_is_launched(name: str, tmp_path: Path) -> None:
+    """Features are float32, weights bfloat16, and the teacher is one that this run has trained and stored so."""
+    run = {"name": "two_shot", "revision": 40, "steps": 10}
+    mapping = parity_mapping(tmp_path / "run", compare={"two_shot": run}, report={"enabled": False})
+    for training in (mapping["teacher"]["train"]["training"], mapping["training"]):
+        training.update(per_device_train_batch_size=25, max_steps=60)
+        del training["use_cpu"]
+    Recipe.from_dict(mapping).save(tmp_path / "tiny.yaml")
+    launch = ["accelerate.commands.launch", "--config_file", FOLDER / f"{name}.yaml", "--num_processes", 2]
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, [*launch, "-m", "hf_distill", "run", tmp_path / "tiny.yaml"])],
+        env={**os.environ, "PYTHONPATH": PYTHONPATH, "DS_ACCELERATOR": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = RunRecord.load(tmp_path / "run")
+    assert record.environment["processes"] == 2
+    assert record.runs[0].final_metrics["accuracy"] > 0.9
+    weights = load_file(tmp_path / "run" / record.runs[0].folder / "model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.bfloat16}
 
 
 def test_the_page_of_launch_configurations_names_each() -> None:
