@@ -39,11 +39,12 @@ class Fault(NamedTuple):
 
     Attributes:
         happens: To the run, for people.
-        inject: What is done to this rank, on which `note` has to be called first.
+        inject: What is done to this rank.
+        test: Where it is tested.
         rank: Which one it befalls.
         step: Steps done by then.
         settings: What the run is started with.
-        test: Where it is tested.
+        says: What a rank has to write then.
     """
 
     happens: str
@@ -52,6 +53,7 @@ class Fault(NamedTuple):
     rank: int = 1
     step: int = STEP
     settings: Mapping[str, Any] = MappingProxyType({})
+    says: str = ""
 
 
 class At(TrainerCallback):
@@ -121,7 +123,11 @@ FAULTS = {
         step=SAVED,
     ),
     "SIGTERM to a rank": Fault(
-        "all finish the step, save, and end with exit code 143", send(signal.SIGTERM), RANKS, rank=0
+        "all finish the step, save, and end with exit code 143",
+        send(signal.SIGTERM),
+        RANKS,
+        rank=0,
+        says="SIGTERM: saving a checkpoint of step 9 and stopping",
     ),
     "full disk during a save": Fault(
         "the unfinished checkpoint is removed, the newest whole one named",
@@ -129,28 +135,33 @@ FAULTS = {
         "tests/faults/test_full_disk.py",
         rank=0,
         step=SAVED,
+        says="the disk is full: checkpoint-9 could not be written and was removed",
     ),
     "NaN from the teacher": Fault(
         "all stop before the step; rank, micro-batch and examples are named",
         spoil(float("nan")),
         "tests/faults/test_bad_batch.py",
+        says="on rank 1 has the loss nan; the teacher gives numbers that are not finite for the training examples",
     ),
     "infinite logits from the teacher, `on_bad_batch: skip`": Fault(
         "all leave out the step, with a warning that names the examples",
         spoil(float("inf")),
         "tests/faults/test_bad_batch.py",
         settings={"on_bad_batch": "skip"},
+        says="The step is left out (on_bad_batch: skip)",
     ),
     "a rank hangs, `ddp_timeout: 10`": Fault(
         "all stop with exit code 75; who is behind, where, and every stack are written",
         lambda trainer: threading.Event().wait(),
         "tests/faults/test_hang_watch.py",
         settings={"ddp_timeout": 10},
+        says="training hangs: rank 1 of 2",
     ),
     "a rank runs out of memory": Fault(
         "it says in which part of a step, what is largest and what to change; the other stops",
         exhaust,
         "tests/faults/test_out_of_memory.py",
+        says="To make the largest part smaller: ",
     ),
 }
 

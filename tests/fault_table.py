@@ -52,6 +52,7 @@ def outcome(name: str, folder: Path, whole: torch.Tensor) -> Outcome:
     end = time.time()
     assert (folder / NOTE).exists(), [one.errors[-3000:] for one in ended]
     fault = json.loads((folder / NOTE).read_text())
+    assert any(FAULTS[name].says in one.errors for one in ended), [one.errors[-3000:] for one in ended]
     last = find_last_whole_checkpoint(folder / RUN)
     reached = int(last.name.split("-")[1]) if last is not None else 0
     if any(one.code for one in ended):

@@ -8,7 +8,9 @@ from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate import Accelerator, DistributedType
 from torch import Tensor
+from torch.distributed.fsdp import CPUOffloadPolicy
 from transformers import PreTrainedModel
 
 from hf_distill.loss.reduction import UNITS, count_items
@@ -84,8 +86,10 @@ def _first_line(error: BaseException) -> str:
 
 
 def _estimate(trainer: GuardedTraining, inputs: Mapping[str, Any]) -> list[Any]:
+    from hf_distill.planning.engines import ENGINES
     from hf_distill.planning.memory import BatchShape, dense_head_bytes, step_memory, tiled_head_bytes
     from hf_distill.planning.model_size import model_size
+    from hf_distill.planning.model_states import step_settings
 
     student = unwrap_peft(unwrapped(trainer.model))
     teacher = trainer.distillation.teacher
@@ -101,4 +105,18 @@ def _estimate(trainer: GuardedTraining, inputs: Mapping[str, Any]) -> list[Any]:
     sizes = model_size(student), model_size(inner) if isinstance(inner, PreTrainedModel) else None
     tiled = trainer.distillation.head in TOKEN_HEADS and not trainer.distillation.reader.whole_logits
     head = tiled_head_bytes(*sizes, shape, budget=2**28) if tiled else dense_head_bytes(*sizes, shape)
-    return step_memory(*sizes, trainer.args, shape, head=head)
+    engine = ENGINES.get(engine_name(trainer.accelerator), ENGINES["single"])
+    gpus = trainer.accelerator.num_processes
+    return step_memory(*sizes, step_settings(trainer.args), shape, head=head, engine=engine, gpus=gpus)
+
+
+def engine_name(accelerator: Accelerator) -> str:
+    """Return the name that the planner has for the engine of a training."""
+    state, kind = accelerator.state, accelerator.distributed_type
+    if kind == DistributedType.DEEPSPEED:
+        zero = state.deepspeed_plugin.deepspeed_config["zero_optimization"]
+        lent = zero.get("offload_optimizer", {}).get("device", "none") != "none"
+        return f"zero{zero['stage']}{'_offload' if lent else ''}"
+    if kind == DistributedType.FSDP:
+        return f"fsdp2{'_offload' if isinstance(state.fsdp_plugin.cpu_offload, CPUOffloadPolicy) else ''}"
+    return "ddp" if accelerator.num_processes > 1 else "single"

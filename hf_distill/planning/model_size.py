@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hf_distill.tasks.model_building import config_value
+from hf_distill.teachers.sharding import whole_numel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +45,21 @@ class ModelSize:
 
 
 def model_size(model: PreTrainedModel) -> ModelSize:
-    """Return the size of a model, which may be on the meta device."""
+    """Return the size of a model, which may be on the meta device, or split over ranks."""
     parameters = list(model.parameters())
     head = model.get_output_embeddings()
     kept = {id(head.weight)} if head is not None else set()
     looked_up = {
-        id(module.weight): module.weight.numel()
+        id(module.weight): whole_numel(module.weight)
         for module in model.modules()
         if isinstance(module, nn.Embedding) and id(module.weight) not in kept
     }
     linear = head if isinstance(head, nn.Linear) else _last_linear(model)
-    total = sum(parameter.numel() for parameter in parameters)
+    total = sum(map(whole_numel, parameters))
     return ModelSize(
         parameters=total,
         multiplied=total - sum(looked_up.values()),
-        weight_bytes=sum(parameter.numel() * parameter.element_size() for parameter in parameters),
+        weight_bytes=sum(whole_numel(parameter) * parameter.element_size() for parameter in parameters),
         hidden=linear.in_features if linear is not None else 0,
         outputs=linear.out_features if linear is not None else 0,
         layers=int(config_value(model.config, "num_hidden_layers") or 0),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from accelerate import DistributedType
 from builders import distill_trainer, examples, tiny_model
+from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy
 from transformers import TrainerCallback
 
-from hf_distill.faults.out_of_memory import OutOfMemory, is_out_of_memory, part_of
+from hf_distill.faults.out_of_memory import OutOfMemory, engine_name, is_out_of_memory, part_of
+from hf_distill.planning.engines import ENGINES
 
 
 def exhaust(*_: Any, **__: Any) -> None:
@@ -84,3 +88,29 @@ def test_allocators_are_known_by_their_words(error, known):
 
 def test_an_error_without_a_traceback_is_trainings():
     assert part_of(torch.OutOfMemoryError("CUDA out of memory")) == "training"
+
+
+def run_by(engine: DistributedType, processes: int, zero: dict[str, Any] | None = None, *, lent: bool = False) -> Any:
+    """What is read of an accelerator that runs an engine."""
+    plugins = {
+        "deepspeed_plugin": SimpleNamespace(deepspeed_config={"zero_optimization": zero}),
+        "fsdp_plugin": SimpleNamespace(cpu_offload=CPUOffloadPolicy() if lent else OffloadPolicy()),
+    }
+    return SimpleNamespace(distributed_type=engine, num_processes=processes, state=SimpleNamespace(**plugins))
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "name"),
+    [
+        (run_by(DistributedType.NO, 1), "single"),
+        (run_by(DistributedType.MULTI_GPU, 2), "ddp"),
+        (run_by(DistributedType.DEEPSPEED, 2, {"stage": 1}), "zero1"),
+        (run_by(DistributedType.DEEPSPEED, 2, {"stage": 3, "offload_optimizer": {"device": "none"}}), "zero3"),
+        (run_by(DistributedType.DEEPSPEED, 2, {"stage": 3, "offload_optimizer": {"device": "cpu"}}), "zero3_offload"),
+        (run_by(DistributedType.FSDP, 2), "fsdp2"),
+        (run_by(DistributedType.FSDP, 2, lent=True), "fsdp2_offload"),
+    ],
+)
+def test_the_estimate_is_of_the_engine_that_ran_out(accelerator, name):
+    assert engine_name(accelerator) == name
+    assert name in ENGINES
