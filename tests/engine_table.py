@@ -71,12 +71,13 @@ def largest(found: dict[str, Found]) -> str:
     )
 
 
-def page(found: dict[str, Found], command: list[str]) -> str:
+def page(found: dict[str, Found]) -> str:
     """Return the table as Markdown, with what it was made by."""
     libraries = ["torch", "transformers", "accelerate"]
     libraries += ["deepspeed"] if any(engine.startswith("zero") for engine in found) else []
     used = ", ".join(f"{name} {version(name)}" for name in libraries)
-    heading = f"`{' '.join(command)}`, {date.today().isoformat()}; {used}."
+    command = " ".join(["python", "tests/engine_table.py", *(engine for engine in found if engine != "alone")])
+    heading = f"`{command}`, {date.today().isoformat()}; {used}."
     return f"{heading}\n\n{table(found)}\n\n{largest(found)}\n"
 
 
@@ -93,7 +94,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         found = measured(options.engines or known, Path(name))
-    text = page(found, ["python", "tests/engine_table.py", *sys.argv[1:]])
+    text = page(found)
     sys.stdout.write(text)
     if options.output is not None:
         atomic_write_text(options.output, text)
