@@ -90,7 +90,8 @@ def kill_in_save(trainer: ProgressiveDistillTrainer) -> None:
 
 
 def fill_disk(trainer: ProgressiveDistillTrainer) -> None:
-    """Let files grow to 20 KB only; what writes more is told, as on a full disk."""
+    """Let files grow to 20 KB only; what writes more is told, as on a full disk. What is printed may go to a file."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
 

@@ -81,3 +81,9 @@ def test_scripts_of_the_page_are_there():
     named = set(re.findall(r"scripts/\w+\.py", PAGE))
     assert "scripts/scaling_table.py" in named
     assert all((ROOT / name).is_file() for name in named)
+
+
+def test_tests_of_the_page_are_there():
+    named = set(re.findall(r"tests/[\w/]+\.py", PAGE))
+    assert "tests/fault_table.py" in named
+    assert [name for name in named if not (ROOT / name).is_file()] == []
