@@ -45,7 +45,7 @@ def without_padding(ids: list[int]) -> list[int]:
     return body[: max((place for place, token in enumerate(body, 1) if token), default=0)]
 
 
-def test_metrics_get_logits_or_an_example_twice(tmp_path):
+def test_metrics_get_no_logits_and_each_example_once(tmp_path):
     seen, data = Seen(), unpadded("t5")
     trainer = seq2seq_trainer(
         tmp_path,
@@ -63,7 +63,7 @@ def test_metrics_get_logits_or_an_example_twice(tmp_path):
     assert labels == [item["labels"].tolist() for item in data]
 
 
-def test_groups_of_one_length_change_the_order_of_held_out_texts(tmp_path):
+def test_groups_of_one_length_keep_the_order_of_held_out_texts(tmp_path):
     seen, data = Seen(), unpadded("t5")
     trainer = seq2seq_trainer(
         tmp_path,
@@ -80,7 +80,7 @@ def test_groups_of_one_length_change_the_order_of_held_out_texts(tmp_path):
     assert labels == [item["labels"].tolist() for item in data]
 
 
-def test_generating_changes_the_loss_that_is_reported_or_asks_the_teacher(tmp_path):
+def test_generating_keeps_the_loss_that_is_reported_and_asks_no_teacher(tmp_path):
     """The mean over labelled tokens of a batch, which the model's own loss would be too, but with label smoothing."""
     data, teacher, calls = examples("seq2seq_lm"), tiny_seq2seq("t5", seed=7), []
     teacher.register_forward_hook(lambda *_: calls.append(1))
@@ -116,7 +116,7 @@ def test_the_generation_configuration_is_the_models_default(tmp_path):
     assert (seen.last.predictions[:, 4:] == 0).all()
 
 
-def test_a_teacher_keeps_the_student_from_writing_before_its_first_step(tmp_path):
+def test_a_teacher_does_not_keep_the_student_from_writing_before_its_first_step(tmp_path):
     trainer = seq2seq_trainer(
         tmp_path,
         teacher=tiny_seq2seq("t5", seed=7, width=32),
@@ -132,7 +132,7 @@ def test_a_teacher_keeps_the_student_from_writing_before_its_first_step(tmp_path
     assert all(np.isfinite(entry["eval_loss"]) for entry in logged)
 
 
-def test_a_prefix_that_is_no_copy_of_the_labels_is_continued(tmp_path):
+def test_a_prefix_that_is_no_copy_of_the_labels_is_not_continued(tmp_path):
     trainer = seq2seq_trainer(tmp_path)
     batch = collate(examples("seq2seq_lm", count=2))
     copied = {**batch, "decoder_input_ids": torch.zeros_like(batch["labels"])}
@@ -156,7 +156,7 @@ def test_models_that_write_no_sequence_of_their_own_are_refused(tmp_path):
         seq2seq_trainer(tmp_path, model=tiny_model("masked_lm"))
 
 
-def test_the_configuration_lacks_what_either_parent_has(tmp_path):
+def test_the_configuration_has_what_both_parents_have(tmp_path):
     made = ProgressiveDistillSeq2SeqConfig(
         str(tmp_path), curriculum="labels", predict_with_generate=True, generation_num_beams=4, use_cpu=True
     )
@@ -166,6 +166,6 @@ def test_the_configuration_lacks_what_either_parent_has(tmp_path):
         ProgressiveDistillSeq2SeqConfig(str(tmp_path), at_switch="never", use_cpu=True)
 
 
-def test_the_package_hides_the_trainer():
+def test_the_package_shows_the_trainer():
     assert hf_distill.ProgressiveDistillSeq2SeqTrainer is ProgressiveDistillSeq2SeqTrainer
     assert hf_distill.ProgressiveDistillSeq2SeqConfig is ProgressiveDistillSeq2SeqConfig

@@ -74,24 +74,24 @@ def probed(states, *, train: int = 60, settings: ProbeSettings = SMALL) -> Nonte
     return nonterminal_probe_info(Known(states, *sides), *sides, classes=CLASSES, settings=settings)
 
 
-def test_exact_states_are_not_read():
+def test_exact_states_are_read():
     info = probed(exact)
     assert info.heights == (1, 2)
     assert min(info.accuracy) > 0.999
 
 
-def test_states_without_a_text_beat_the_most_frequent_ancestor():
+def test_states_without_a_text_do_not_beat_the_most_frequent_ancestor():
     info = probed(noise)
     for accuracy, base in zip(info.accuracy, info.base_rate, strict=True):
         assert base - 0.03 < accuracy < base + 0.01
     assert all(0.6 < base < 0.72 for base in info.base_rate)
 
 
-def test_states_at_other_positions_are_not_found():
+def test_states_at_other_positions_are_found():
     assert min(probed(first_of_block).accuracy) > 0.95
 
 
-def test_base_rate_and_terminals_are_miscounted():
+def test_base_rate_and_terminals_are_counted():
     sides = batches(6, seed=0), batches(3, seed=1)
     info = nonterminal_probe_info(Known(exact, *sides), *sides, classes=CLASSES, settings=SMALL)
     answers = [torch.cat([batch.ancestors[k].flatten() for batch in sides[1]]) for k in (0, 1)]
@@ -100,7 +100,7 @@ def test_base_rate_and_terminals_are_miscounted():
     assert info.base_rate == pytest.approx([torch.bincount(x).max().item() / len(x) for x in answers])
 
 
-def test_the_model_gets_a_gradient_or_the_global_generator_is_drawn_from():
+def test_the_model_gets_no_gradient_and_the_global_generator_is_left():
     model = torch.nn.Embedding(8, 6)
     before = torch.get_rng_state()
 
@@ -119,7 +119,7 @@ def test_the_model_gets_a_gradient_or_the_global_generator_is_drawn_from():
     assert nonterminal_probe_info(hidden, *sides, classes=CLASSES, settings=other) != first
 
 
-def test_the_probe_sees_padding_or_more_than_positions():
+def test_the_probe_sees_positions_and_no_padding():
     torch.manual_seed(0)
     probe = NonterminalProbe(6, 20, 5, ProbeSettings(heads=2, position_size=8))
     states, attention = torch.randn(2, 10, 6), torch.ones(2, 10, dtype=torch.long)
@@ -135,7 +135,7 @@ def test_the_probe_sees_padding_or_more_than_positions():
     torch.testing.assert_close(logits[1, :7], expected, atol=1e-5, rtol=1e-5)
 
 
-def test_the_papers_probe_has_another_size():
+def test_the_papers_probe_has_its_size():
     settings = ProbeSettings()
     assert (settings.heads, settings.position_size, settings.epochs, settings.learning_rate) == (16, 256, 4, 1e-2)
     probe = NonterminalProbe(64, 450, 15, settings)
@@ -156,7 +156,7 @@ def test_the_papers_probe_has_another_size():
         ),
     ],
 )
-def test_impossible_questions_are_asked(make, match):
+def test_impossible_questions_are_refused(make, match):
     with pytest.raises(ValueError, match=match):
         make()
 

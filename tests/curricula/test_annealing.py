@@ -31,7 +31,7 @@ def weights_and_temperatures(plan: Plan, step: int) -> dict[str, tuple[float, fl
 
 @pytest.mark.parametrize("head", ["classification", "regression", "masked_lm", "causal_lm"])
 @pytest.mark.parametrize("epochs", [None, 15])
-def test_annealing_is_not_continuation_without_margin_and_with_a_step(head, epochs):
+def test_annealing_is_continuation_without_margin_and_with_a_step(head, epochs):
     context = plan_context(10, None, max_steps=MAX_STEPS, head=head)
     annealing = Annealing(tau_max=7, steps=LENGTH, epochs=epochs).plan(context)
     # ψ is a step just before the switch; u = step / max_steps falls between two steps.
@@ -50,7 +50,7 @@ def test_annealing_is_not_continuation_without_margin_and_with_a_step(head, epoc
     assert len(weights_and_temperatures(annealing, LENGTH)) == 1
 
 
-def test_annealing_and_its_continuation_train_on_other_losses(tmp_path):
+def test_annealing_and_its_continuation_train_on_the_same_losses(tmp_path):
     """Phase I is the same run bitwise; phase II differs by the restart only."""
     shared = {"teacher": tiny_model("classification", seed=7), "max_steps": 6, "learning_rate": 0.05}
     annealing = distill_trainer(
@@ -73,7 +73,7 @@ def test_annealing_and_its_continuation_train_on_other_losses(tmp_path):
     assert ours == theirs
 
 
-def test_continuation_at_its_published_schedule_is_another_mixture():
+def test_continuation_at_its_published_schedule_is_the_published_mixture():
     plan = Continuation(tau_max=10, margin=2.0).plan(plan_context(10, None, max_steps=600))
     (stage,) = plan.stages
     teacher, labels = stage.terms
@@ -84,7 +84,7 @@ def test_continuation_at_its_published_schedule_is_another_mixture():
     assert teacher.objective.margin == 2.0
 
 
-def test_a_constant_temperature_of_one_is_not_plain_mixing():
+def test_a_constant_temperature_of_one_is_plain_mixing():
     """T_max = 1, m = 0 and constant ψ: logits' MSE mixed with labels."""
     plan = Continuation(tau_max=1, margin=0.0, slope=0.0, until=1.0).plan(plan_context(10, None))
     teacher, _ = plan.stages[0].terms
@@ -92,7 +92,7 @@ def test_a_constant_temperature_of_one_is_not_plain_mixing():
     assert {teacher.weight_at(progress / 10) for progress in range(11)} == {1.0}
 
 
-def test_the_default_phases_are_not_those_of_glue():
+def test_the_default_phases_are_those_of_glue():
     plan = Annealing().plan(plan_context(10, None, max_steps=18))
     assert plan.switches == [14]
     assert [stage.revision for stage in plan.stages] == [1, None]
@@ -102,7 +102,7 @@ def test_the_default_phases_are_not_those_of_glue():
 @pytest.mark.parametrize(
     "fields", [{"objectives": [{"name": "forward_kl"}]}, {"temperature": 2.0}, {"label_mix": 0.5}]
 )
-def test_a_field_that_would_do_nothing_is_taken(curriculum, fields):
+def test_a_field_that_would_do_nothing_is_refused(curriculum, fields):
     with pytest.raises(ValueError, match=f"takes no `{next(iter(fields))}`; use one_shot"):
         curriculum(**fields)
 
@@ -111,14 +111,14 @@ def test_a_field_that_would_do_nothing_is_taken(curriculum, fields):
     ("metric", "given", "expected"),
     [("loss", None, False), ("accuracy", None, True), ("mse", False, False), ("eval_x_loss", None, False)],
 )
-def test_the_worst_student_is_called_the_best(metric, given, expected):
+def test_the_best_student_is_that_of_the_metrics_better_direction(metric, given, expected):
     assert Annealing(metric=metric, greater_is_better=given).best_of_stage.greater_is_better is expected
 
 
 # ---- the teacher runs only where it counts ----
 
 
-def test_the_teacher_runs_after_labels_have_taken_over(tmp_path):
+def test_the_teacher_does_not_run_after_labels_have_taken_over(tmp_path):
     teacher = tiny_model("classification", seed=7)
     calls = []
     teacher.register_forward_hook(lambda *_: calls.append(None))
@@ -171,7 +171,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in other)
 
 
-def test_phase_two_starts_from_the_last_student_instead_of_the_best(tmp_path):
+def test_phase_two_starts_from_the_best_student_instead_of_the_last(tmp_path):
     trainer, watcher = annealing_run(tmp_path)
     trainer.train()
     losses = {entry["step"]: entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry}
@@ -181,14 +181,14 @@ def test_phase_two_starts_from_the_last_student_instead_of_the_best(tmp_path):
     assert not same(watcher.starts[6], watcher.evaluated[6])
 
 
-def test_phase_two_inherits_optimizer_state_or_rate(tmp_path):
+def test_phase_two_inherits_neither_optimizer_state_nor_rate(tmp_path):
     trainer, watcher = annealing_run(tmp_path)
     trainer.train()
     assert [bool(count) for count in watcher.entries] == [False, *[True] * 5, False, True, True]
     assert watcher.rates == pytest.approx([0.05 * left / 6 for left in range(6, 0, -1)] + [0.05, 0.1 / 3, 0.05 / 3])
 
 
-def test_a_stage_without_evaluation_is_noticed_after_training_it(tmp_path):
+def test_a_stage_without_evaluation_is_noticed_before_training_it(tmp_path):
     for settings in (
         {"eval_steps": 7},
         {"eval_delay": 7},
@@ -200,19 +200,19 @@ def test_a_stage_without_evaluation_is_noticed_after_training_it(tmp_path):
         assert watcher.starts == {}
 
 
-def test_a_run_without_evaluation_is_accepted(tmp_path):
+def test_a_run_without_evaluation_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"'annealing'.*eval_strategy is 'no'"):
         annealing_run(tmp_path, eval_strategy="no")
 
 
 @pytest.mark.parametrize("settings", [{"eval_steps": 6}, {"eval_steps": 4, "eval_delay": 2}, {"eval_steps": 3}])
-def test_an_evaluation_just_in_time_is_refused(tmp_path, settings):
+def test_an_evaluation_just_in_time_is_accepted(tmp_path, settings):
     trainer, _ = annealing_run(tmp_path, **settings)
     trainer.train()
     assert trainer.state.global_step == 9
 
 
-def test_an_unknown_metric_is_noticed_late(tmp_path):
+def test_an_unknown_metric_is_noticed_at_the_first_evaluation(tmp_path):
     trainer, watcher = annealing_run(tmp_path, curriculum={"name": "annealing", "steps": 6, "metric": "acuracy"})
     with pytest.raises(ValueError, match=r"curriculum\.metric: no held-out metric 'acuracy'; there are \['loss'"):
         trainer.train()
@@ -226,7 +226,7 @@ SPEC = {"name": "annealing", "tau_max": 3, "steps": 8, "metric": "loss"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [5, 8, 13])
-def test_a_killed_annealing_run_ends_elsewhere(tmp_path, step):
+def test_a_killed_annealing_run_ends_where_the_whole_one_does(tmp_path, step):
     """Checkpoints every 3 steps, evaluations every 2, the switch at 8: killed before, at and after it."""
     undisturbed, resumed = whole_and_resumed(tmp_path, SPEC, step)
     assert resumed.state.global_step == 16

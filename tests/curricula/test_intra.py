@@ -41,7 +41,7 @@ def one_step(
 
 @pytest.mark.parametrize("head", ["classification", "masked_lm", "causal_lm", "regression"])
 @pytest.mark.parametrize("mode", ["loop", "repeat"])
-def test_r_drop_is_not_twice_intra_distillation(tmp_path, head, mode):
+def test_r_drop_is_twice_intra_distillation(tmp_path, head, mode):
     spec = {"passes": 2, "alpha": 5.0, "mode": mode}
     intra, intra_log = one_step(tmp_path / "intra", head, spec)
     r_drop, r_drop_log = one_step(tmp_path / "r_drop", head, {**spec, "convention": "r_drop"})
@@ -50,7 +50,7 @@ def test_r_drop_is_not_twice_intra_distillation(tmp_path, head, mode):
     assert r_drop_log["loss"] == pytest.approx(2.0 * intra_log["loss"], rel=1e-5)
 
 
-def test_r_drop_is_not_the_papers_formula(tmp_path):
+def test_r_drop_is_the_papers_formula(tmp_path):
     """CE_1 + CE_2 + α/2·(KL(1‖2) + KL(2‖1)), from the logits of two forwards with the trainer's own dropout."""
     model = tiny_model("classification", seed=1, **DROPOUT["classification"])
     seen: list[torch.Tensor] = []
@@ -75,7 +75,7 @@ def test_r_drop_is_not_the_papers_formula(tmp_path):
 
 
 @pytest.mark.parametrize("head", list(DROPOUT))
-def test_without_weight_the_loss_is_not_the_mean_over_the_passes(tmp_path, head):
+def test_without_weight_the_loss_is_the_mean_over_the_passes(tmp_path, head):
     model = tiny_model(head, seed=1, **DROPOUT[head])
     passes = 3
     _, log = one_step(tmp_path / "zero", head, {"passes": passes, "alpha": 0.0}, model=model)
@@ -92,13 +92,13 @@ def test_without_weight_the_loss_is_not_the_mean_over_the_passes(tmp_path, head)
 
 
 @pytest.mark.parametrize("head", list(DROPOUT))
-def test_without_dropout_more_passes_change_the_update(tmp_path, head):
+def test_without_dropout_more_passes_do_not_change_the_update(tmp_path, head):
     plain, _ = one_step(tmp_path / "plain", head, None, dropout=False)
     many, _ = one_step(tmp_path / "many", head, {"passes": 3, "alpha": 1.0}, dropout=False)
     assert_same_update(plain, many)
 
 
-def test_the_ramp_does_not_follow_the_step(tmp_path):
+def test_the_ramp_follows_the_step(tmp_path):
     trainer = distill_trainer(
         tmp_path,
         curriculum={"name": "labels", "intra": {"passes": 2, "alpha": 5.0, "p": 2.0, "q": 4.0}},
@@ -117,7 +117,7 @@ def test_the_ramp_does_not_follow_the_step(tmp_path):
 
 
 @pytest.mark.parametrize("head", list(DROPOUT))
-def test_loop_and_repeat_are_two_losses(tmp_path, head):
+def test_loop_and_repeat_are_one_loss(tmp_path, head):
     spec = {"passes": 3, "alpha": 2.0}
     updates = [
         one_step(tmp_path / mode, head, {**spec, "mode": mode}, dropout=False)[0] for mode in ("loop", "repeat")
@@ -125,7 +125,7 @@ def test_loop_and_repeat_are_two_losses(tmp_path, head):
     assert_same_update(*updates)
 
 
-def test_loop_and_repeat_draw_from_two_distributions():
+def test_loop_and_repeat_draw_from_one_distribution():
     """Mean disagreement over 40 draws of dropout, in units of its standard error."""
     from hf_distill.curricula import Stage
     from hf_distill.loss.loss_log import LossLog
@@ -158,7 +158,7 @@ def test_loop_and_repeat_draw_from_two_distributions():
 
 @pytest.mark.parametrize("mode", ["loop", "repeat"])
 @pytest.mark.parametrize("head", ["classification", "masked_lm"])
-def test_the_teacher_runs_once_a_pass(tmp_path, head, mode):
+def test_the_teacher_runs_once_for_all_passes(tmp_path, head, mode):
     teacher, calls = tiny_model(head, seed=7), []
     teacher.register_forward_pre_hook(
         lambda _module, _args, given: calls.append(len(given["input_ids"])), with_kwargs=True
@@ -188,7 +188,7 @@ def test_r_drop_with_a_teacher_doubles_only_one_term(tmp_path):
 
 
 @pytest.mark.parametrize("head", ["masked_lm", "causal_lm"])
-def test_padding_changes_the_disagreement(tmp_path, head):
+def test_padding_does_not_change_the_disagreement(tmp_path, head):
     """The same examples padded by six positions more; no dropout, so the passes are made to differ by their logits."""
     from hf_distill.objectives import XDivergence
     from hf_distill.reading.signals import Signals, select_rows
@@ -228,13 +228,13 @@ def split_updates(folder: Path, head: str, intra: dict[str, Any]) -> list[torch.
 
 
 @pytest.mark.parametrize("head", list(DROPOUT))
-def test_the_weight_depends_on_the_micro_batch(tmp_path, head):
+def test_the_weight_does_not_depend_on_the_micro_batch(tmp_path, head):
     updates = split_updates(tmp_path, head, {"passes": 3, "alpha": 5.0})
     for update in updates[1:]:
         assert_same_update(updates[0], update)
 
 
-def test_the_papers_reduction_no_longer_depends_on_the_micro_batch(tmp_path):
+def test_the_papers_reduction_depends_on_the_micro_batch(tmp_path):
     """What `reduction: paper` is for: the released code's weight grows with the micro-batch."""
     updates = split_updates(tmp_path, "classification", {"passes": 3, "alpha": 5.0, "reduction": "paper"})
     ratios = [(update.norm() / updates[0].norm()).item() for update in updates[1:]]
@@ -246,7 +246,7 @@ def test_the_papers_reduction_no_longer_depends_on_the_micro_batch(tmp_path):
 
 
 @pytest.mark.parametrize(("passes", "mode"), [(2, "loop"), (3, "loop"), (7, "loop"), (3, "repeat")])
-def test_passes_that_agree_go_unnoticed(tmp_path, caplog, passes, mode):
+def test_passes_that_agree_are_noticed(tmp_path, caplog, passes, mode):
     with caplog.at_level(logging.WARNING):
         spec = {"passes": passes, "alpha": 1.0, "mode": mode}
         one_step(tmp_path, "classification", spec, dropout=False, max_steps=3)
@@ -256,7 +256,7 @@ def test_passes_that_agree_go_unnoticed(tmp_path, caplog, passes, mode):
 
 
 @pytest.mark.parametrize("head", list(DROPOUT))
-def test_active_dropout_is_warned_of(tmp_path, caplog, head):
+def test_active_dropout_is_not_warned_of(tmp_path, caplog, head):
     with caplog.at_level(logging.WARNING):
         # The ramp's first weight is 0, which says nothing of dropout.
         one_step(tmp_path, head, {"passes": 3, "alpha": 5.0, "p": 2.0, "q": 5.0}, max_steps=3, learning_rate=0.01)
@@ -278,12 +278,12 @@ def test_active_dropout_is_warned_of(tmp_path, caplog, head):
         ({"mode": "both"}, r"curriculum\.intra\.mode"),
     ],
 )
-def test_an_impossible_block_is_accepted(fields, message):
+def test_an_impossible_block_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         build_intra(fields)
 
 
-def test_a_stage_of_hidden_layers_gets_passes():
+def test_a_stage_of_hidden_layers_gets_no_passes():
     stage = Labels().plan(plan_context()).stages[0]
     extended = Intra(passes=3, alpha=2.0).extend(stage, "classification")
     assert (extended.passes, [term.name for term in extended.terms]) == (3, ["labels", "passes"])
@@ -300,7 +300,7 @@ def test_a_stage_of_hidden_layers_gets_passes():
         ("regression", "paper", "Var(passes)"),
     ],
 )
-def test_a_head_gets_another_disagreement(head, reduction, formula):
+def test_each_head_gets_its_disagreement(head, reduction, formula):
     stage = Labels().plan(plan_context(head=head)).stages[0]
     term = Intra(reduction=reduction).extend(stage, head).terms[-1]
     assert term.objective.formula() == formula
@@ -321,5 +321,5 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found]:
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["loop", "repeat"])
 @pytest.mark.parametrize("head", list(DROPOUT))
-def test_two_ranks_make_another_update_with_three_passes(both, head, mode):
+def test_two_ranks_make_the_update_of_one_with_three_passes(both, head, mode):
     assert_same_update(*(found[f"{head}/{mode}"] for found in both))

@@ -24,7 +24,7 @@ def stage_of(views, head="classification", place=-1, **fields):
     return extend(curriculum.plan(plan_context(10, 20, None, head=head)).stages[place], build_views(curriculum, head))
 
 
-def test_fields_do_not_reach_the_view():
+def test_fields_reach_the_view():
     pick = {"pools": 3, "by": "kl"}
     spec = {**MIXUP, "weight": {"name": "linear", "start": 0.0, "stop": 2.0}, "pick": pick, "label": "mix"}
     (view,) = build_views(curriculum_of(spec), "classification")
@@ -50,24 +50,24 @@ def test_fields_do_not_reach_the_view():
         ({"name": "token_cutmix", "alpha": 0.0}, "`alpha` must be positive"),
     ],
 )
-def test_an_impossible_block_is_accepted(views, message):
+def test_an_impossible_block_is_refused(views, message):
     with pytest.raises(ValueError, match=message):
         build_views(curriculum_of(views), "classification")
 
 
-def test_a_head_that_does_not_fit_is_accepted():
+def test_a_head_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="'mixup' does not fit a masked_lm head; it fits classification, regression"):
         build_views(curriculum_of(MIXUP), "masked_lm")
 
 
-def test_labels_have_views():
+def test_labels_have_no_views():
     with pytest.raises(
         ValueError, match=r"on a view the teacher says what to learn, and this curriculum has none; us"
     ):
         build_views(curriculum_of(MIXUP, name="labels"), "classification")
 
 
-def test_labels_are_asked_for_on_a_view():
+def test_labels_are_not_asked_for_on_a_view():
     spec = [{**MIXUP, "weight": 0.5}, {"name": "cutout"}]
     stage = stage_of(spec, label_mix=0.1, objectives=[{"name": "forward_kl"}, {"name": "logit_mse", "weight": 3.0}])
     weights = {term.key: round(term.weight_at(0.3), 9) for term in stage.terms}
@@ -83,7 +83,7 @@ def test_labels_are_asked_for_on_a_view():
     assert "teacher.live" in stage.needs
 
 
-def test_people_do_not_read_where_a_term_compares():
+def test_people_read_where_a_term_compares():
     stage = stage_of({**MIXUP, "weight": 0.5, "label": "mix"}, label_mix=0.1, temperature=4.0)
     clean, _, mixed = (term.formula() for term in stage.terms)
     assert mixed == clean.replace("(1−0.1)·", "(1−0.1)·(0.5)·") + " @mix"
@@ -96,13 +96,13 @@ def test_objectives_that_need_labels_go_by_those_of_the_clean_input():
     assert [term.key for term in alone.terms] == ["decoupled_kd"]
 
 
-def test_the_label_phase_of_annealing_gets_a_teacher():
+def test_the_label_phase_of_annealing_gets_no_teacher():
     first, last = (stage_of(MIXUP, name="annealing", place=place) for place in (0, -1))
     assert [term.key for term in first.terms] == ["margin_mse", "margin_mse@mixup"]
     assert [term.key for term in last.terms] == ["labels"]
 
 
-def test_stages_of_hidden_layers_get_views():
+def test_stages_of_hidden_layers_get_no_views():
     curriculum = curriculum_of(MIXUP, name="extraction", steps=5, layers=[[1, 2]])
     context = plan_context(10, 20, None)
     stages = curriculum.plan(replace(context, student_layers=2, teacher_layers=4)).stages

@@ -106,13 +106,13 @@ def image_record():
     return record
 
 
-def test_a_student_of_images_is_filed_under_text():
+def test_a_student_of_images_is_not_filed_under_text():
     data = data_of(image_record())
     assert data["pipeline_tag"] == "image-classification"
     assert data["model-index"][0]["results"][0]["task"]["type"] == "image-classification"
 
 
-def test_a_pipeline_is_promised_without_what_it_reads_with():
+def test_a_pipeline_is_not_promised_without_what_it_reads_with():
     record = image_record()
     record.task["description"]["image_processor"] = None
     assert "pipeline_tag" not in data_of(record)

@@ -25,7 +25,7 @@ SPLITS = [(2, 4), (1, 8)]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_accumulation_over_batches_of_unequal_widths_changes_the_update(tmp_path, name):
+def test_accumulation_over_batches_of_unequal_widths_does_not_change_the_update(tmp_path, name):
     whole = step_of(name, tmp_path, micro_batch=8, accumulation=1)
     for micro_batch, accumulation in SPLITS:
         part = step_of(name, tmp_path, micro_batch=micro_batch, accumulation=accumulation)
@@ -104,7 +104,7 @@ def dense_loss(name: str, student: PreTrainedModel, teacher: PreTrainedModel, ba
 
 @pytest.mark.parametrize("whole", [False, True], ids=["in tiles", "whole"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_loss_and_its_gradient_are_not_those_written_by_hand(tmp_path, name, whole):
+def test_the_loss_and_its_gradient_are_those_written_by_hand(tmp_path, name, whole):
     """In float64, though T5 takes its norms and its attention in float32, and tiles 1 ÷ items.
 
     A tied head's weight has a gradient from either side.
@@ -142,7 +142,7 @@ def plain_update(name: str, folder: Path, data: list[dict[str, Tensor]]) -> Tens
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_with_labels_the_update_is_not_plain_trainers(tmp_path, name):
+def test_with_labels_the_update_is_plain_trainers(tmp_path, name):
     """Of texts of one length: transformers' answers have a share in padding, ours have none."""
     data = unpadded(name)
     if HEADS[name] == "question_answering":
@@ -178,7 +178,7 @@ class CountedTeacher(LiveTeacher):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_teacher_runs_in_evaluation_or_metrics_miss_predictions(tmp_path, name):
+def test_the_teacher_does_not_run_in_evaluation_and_metrics_get_predictions(tmp_path, name):
     seen: list[EvalPrediction] = []
 
     def metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -218,7 +218,7 @@ def test_the_teacher_runs_in_evaluation_or_metrics_miss_predictions(tmp_path, na
 
 
 @pytest.mark.parametrize("name", ["t5", "token_classification"])
-def test_label_smoothing_reaches_more_than_the_labels(tmp_path, name):
+def test_label_smoothing_reaches_only_the_labels(tmp_path, name):
     def parts(smoothing: float) -> dict[str, float]:
         trainer = distill_trainer(
             tmp_path,

@@ -102,14 +102,14 @@ SPLIT_CASES: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "curriculum"), SPLIT_CASES, ids=str)
-def test_how_images_are_split_changes_the_update(tmp_path, kind, curriculum):
+def test_how_images_are_split_does_not_change_the_update(tmp_path, kind, curriculum):
     stages = 3 if curriculum["name"] == "extraction" else 1  # of one step each
     whole, *others = updates_of(tmp_path, kind, curriculum, max_steps=stages)
     for update in others:
         assert distance(whole, update) < 1e-4
 
 
-def test_the_warning_about_batch_norm_is_out_of_date(tmp_path):
+def test_the_warning_about_batch_norm_holds(tmp_path):
     """The task's documentation says that with batch norm the split matters."""
     whole, halves, _ = updates_of(tmp_path, "resnet", {"name": "one_shot"})
     assert distance(whole, halves) > 1e-2
@@ -118,7 +118,7 @@ def test_the_warning_about_batch_norm_is_out_of_date(tmp_path):
 # ---- layers ----
 
 
-def test_the_value_of_an_image_depends_on_its_number_of_positions(tmp_path):
+def test_the_value_of_an_image_does_not_depend_on_its_number_of_positions(tmp_path):
     """16 positions in stage 1 and 4 in stage 2: the mean over positions, then over layers and images."""
     same = {"hidden_sizes": [6, 6]}
     student, teacher = (image_model("convnext", seed=seed, **same).eval() for seed in (1, 7))
@@ -146,7 +146,7 @@ def test_the_value_of_an_image_depends_on_its_number_of_positions(tmp_path):
 
 @pytest.mark.parametrize("kind", ["resnet", "convnext", "vit"])
 @pytest.mark.parametrize("name", FEATURES)
-def test_an_objective_on_layers_does_not_train_an_image_classifier(tmp_path, kind, name):
+def test_every_objective_on_layers_trains_an_image_classifier(tmp_path, kind, name):
     if name == "attention_kl" and kind != "vit":
         with pytest.raises(ValueError, match=r"attention_kl reads attentions .* does not have; compare"):
             image_trainer(tmp_path, kind, {"name": "one_shot", "objectives": [{"name": name}]})
@@ -159,7 +159,7 @@ def test_an_objective_on_layers_does_not_train_an_image_classifier(tmp_path, kin
 
 
 @pytest.mark.parametrize("kind", ["resnet", "convnext", "vit"])
-def test_extraction_does_not_end_images_early_or_teaches_nothing(tmp_path, kind):
+def test_extraction_ends_images_early_and_teaches(tmp_path, kind):
     trainer = image_trainer(
         tmp_path, kind, {"name": "extraction", "steps": 20, "calibration_examples": 8}, max_steps=50
     )
@@ -177,7 +177,7 @@ def test_extraction_does_not_end_images_early_or_teaches_nothing(tmp_path, kind)
     ]
 
 
-def test_stages_of_other_sizes_are_compared_position_by_position(tmp_path):
+def test_stages_of_other_sizes_are_not_compared_position_by_position(tmp_path):
     fine = image_model("convnext", seed=7, patch_size=2)
     curriculum = {"name": "one_shot", "objectives": [{"name": "hidden_mse"}]}
     with pytest.raises(ValueError, match=r"expected \(B, T, width\) and \(B, T\) of the same positions"):
@@ -189,7 +189,7 @@ def test_stages_of_other_sizes_are_compared_position_by_position(tmp_path):
 # ---- teachers ----
 
 
-def test_a_swap_leaves_the_running_statistics_of_another_revision(tmp_path):
+def test_a_swap_leaves_no_running_statistics_of_another_revision(tmp_path):
     for step in (10, 20):
         model = image_model("resnet", seed=step).train()
         for _ in range(step):
@@ -209,7 +209,7 @@ def test_a_swap_leaves_the_running_statistics_of_another_revision(tmp_path):
     assert teacher.logits(batch).shape == (4, CLASSES)
 
 
-def test_teaching_moves_the_teachers_running_statistics(tmp_path):
+def test_teaching_leaves_the_teachers_running_statistics(tmp_path):
     teacher = image_model("resnet", seed=7)
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     image_trainer(tmp_path, "resnet", {"name": "one_shot"}, teacher=teacher, max_steps=3).train()
@@ -217,7 +217,7 @@ def test_teaching_moves_the_teachers_running_statistics(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
-def test_the_latency_of_images_is_not_measured(kind):
+def test_the_latency_of_images_is_measured(kind):
     info = latency_info(image_model(kind), {**image_batch(count=2), "labels": torch.zeros(2)}, warmup=1, repeats=2)
     assert info["examples"] == 2
     assert info["low_seconds"] > 0

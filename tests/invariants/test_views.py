@@ -54,7 +54,7 @@ def image_trainer(folder: Path, views: Any, **overrides: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix", "cutout"])
-def test_the_published_loss_cannot_be_said(tmp_path, name):
+def test_the_published_loss_can_be_said(tmp_path, name):
     student, teacher = image_model("vit", seed=1).double(), image_model("vit", seed=7).double().eval()
     reference = image_model("vit", seed=1).double()
     data = [{**row, "pixel_values": row["pixel_values"].double()} for row in image_examples()]
@@ -90,7 +90,7 @@ def test_the_published_loss_cannot_be_said(tmp_path, name):
     assert trainer.state.log_history[0]["loss"] == pytest.approx(loss.item(), rel=1e-6)
 
 
-def test_a_part_on_a_view_is_not_logged_under_its_name(tmp_path):
+def test_a_part_on_a_view_is_logged_under_its_name(tmp_path):
     trainer = image_trainer(tmp_path, {"name": "mixup", "weight": 0.5})
     trainer.train()
     log = trainer.state.log_history[0]
@@ -100,7 +100,7 @@ def test_a_part_on_a_view_is_not_logged_under_its_name(tmp_path):
     assert log["loss"] == pytest.approx(sum(log[key.replace("objective", "weight")] * parts[key] for key in parts))
 
 
-def test_a_view_of_no_weight_costs_a_forward(tmp_path):
+def test_a_view_of_no_weight_costs_no_forward(tmp_path):
     ramp = {"name": "piecewise", "points": [[0.0, 0.0], [0.5, 0.0], [1.0, 1.0]]}
     trainer = image_trainer(tmp_path, {"name": "mixup", "weight": ramp}, max_steps=4, learning_rate=0.01)
     read, answered = pixels_read(trainer.model), pixels_read(trainer.teacher.model)
@@ -108,7 +108,7 @@ def test_a_view_of_no_weight_costs_a_forward(tmp_path):
     assert len(read) == len(answered) == 3 + 2, "from the fourth step on, behind the middle of the run"
 
 
-def test_a_view_that_will_change_nothing_is_found_when_its_weight_has_grown(tmp_path):
+def test_a_view_that_will_change_nothing_is_found_before_its_weight_has_grown(tmp_path):
     ramp = {"name": "linear", "start": 0.0, "stop": 1.0}
     trainer = image_trainer(tmp_path, {"name": "mixup", "weight": ramp}, per_device_train_batch_size=1, max_steps=3)
     with pytest.raises(ValueError, match="'mixup' would change nothing: a micro-batch of one example"):
@@ -116,14 +116,14 @@ def test_a_view_that_will_change_nothing_is_found_when_its_weight_has_grown(tmp_
     assert trainer.state.global_step == 0
 
 
-def test_evaluation_sees_views(tmp_path):
+def test_evaluation_sees_no_views(tmp_path):
     trainer = image_trainer(tmp_path, {"name": "mixup"}, eval_dataset=image_examples(seed=3))
     read = pixels_read(trainer.model)
     trainer.evaluate()
     assert len(read) == 1
 
 
-def test_layers_are_not_compared_on_views(tmp_path):
+def test_layers_are_compared_on_views(tmp_path):
     """Mixing equal texts changes nothing, so that each part on the view is that on the batch."""
     terms = [{"name": "hidden_mse", "layers": "uniform", "projector": "linear"}, {"name": "attention_kl"}]
     eager = {"attn_implementation": "eager"}
@@ -145,7 +145,7 @@ def test_layers_are_not_compared_on_views(tmp_path):
 
 # PEFT reads an attribute that transformers has renamed.
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-def test_an_adapter_reads_embeddings_that_are_not_its_own(tmp_path):
+def test_an_adapter_reads_its_own_embeddings(tmp_path):
     config = LoraConfig(r=2, target_modules=["query", "word_embeddings"], init_lora_weights=False)
     trainer = distill_trainer(
         tmp_path,
@@ -161,7 +161,7 @@ def test_an_adapter_reads_embeddings_that_are_not_its_own(tmp_path):
         assert log["objective/forward_kl@embedding_mixup"] == pytest.approx(log["objective/forward_kl"], rel=1e-5)
 
 
-def test_extraction_has_views_before_its_last_stage(tmp_path):
+def test_extraction_has_no_views_before_its_last_stage(tmp_path):
     spec = {"name": "extraction", "steps": 1, "calibration_examples": 8, "views": {"name": "mixup"}}
     trainer = image_trainer(tmp_path, None, curriculum=spec, max_steps=4, learning_rate=0.01)
     read = pixels_read(trainer.model)
@@ -174,7 +174,7 @@ def test_extraction_has_views_before_its_last_stage(tmp_path):
 SPLITS = [(8, 1), (4, 2), (2, 4)]
 
 
-def test_how_examples_are_split_changes_the_update_of_a_view(tmp_path):
+def test_how_examples_are_split_does_not_change_the_update_of_a_view(tmp_path):
     whole, *others = [updates(tmp_path / str(size), size, steps) for size, steps in SPLITS]
     for other in others:
         for case, update in whole.items():
@@ -183,14 +183,14 @@ def test_how_examples_are_split_changes_the_update_of_a_view(tmp_path):
 
 @pytest.mark.parametrize("head", TEXT_HEADS)
 @pytest.mark.parametrize("name", TEXT_VIEWS)
-def test_a_view_has_another_number_of_items_than_its_batch(tmp_path, head, name):
+def test_a_view_has_the_number_of_items_of_its_batch(tmp_path, head, name):
     """Where the view is the batch itself, it doubles the teacher's terms."""
     viewed = step_with(tmp_path / "viewed", head, {"views": {"name": name, "weight": 2.0}}, 4, 2)
     tripled = step_with(tmp_path / "plain", head, {"objectives": [{"name": "forward_kl", "weight": 3.0}]}, 4, 2)
     assert_same_update(tripled, viewed)
 
 
-def test_a_single_example_is_not_blanked(tmp_path):
+def test_a_single_example_is_blanked(tmp_path):
     assert_same_update(*(step_with(tmp_path / str(b), "images", {"views": BLANK}, b, 8 // b) for b in (8, 1)))
 
 
@@ -198,7 +198,7 @@ def test_a_single_example_is_not_blanked(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["loop", "repeat"])
-def test_views_and_passes_do_not_compose(tmp_path, mode):
+def test_views_and_passes_compose(tmp_path, mode):
     """K passes over the batch, one over the view; R-Drop is still twice intra-distillation with K = 2."""
     updates_of, parts = [], []
     for convention, alpha in (("intra_distillation", 3.0), ("r_drop", 3.0)):
@@ -225,7 +225,7 @@ class Stored(LiveTeacher):
     provides = frozenset({"teacher.logits"})
 
 
-def test_a_stored_teacher_is_asked_about_views():
+def test_a_stored_teacher_is_not_asked_about_views():
     made = {
         "head": "classification",
         "teacher": Stored(tiny_model("classification")),
@@ -240,7 +240,7 @@ def test_a_stored_teacher_is_asked_about_views():
             Distillation(curriculum={"name": "one_shot", "views": {"name": name}}, **made)
 
 
-def test_views_of_labels_are_found_when_training_begins():
+def test_views_of_labels_are_found_before_training_begins():
     with pytest.raises(ValueError, match="this curriculum has none; use `one_shot`"):
         Distillation(
             head="classification",
@@ -260,14 +260,14 @@ VIEWS = [
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_with_other_views(tmp_path):
+def test_a_killed_run_resumes_with_the_same_views(tmp_path):
     undisturbed, resumed = whole_and_resumed(tmp_path, {"name": "n_shot", "steps": 5, "views": VIEWS}, 11)
     ours, theirs = resumed.model.state_dict(), undisturbed.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert "objective/forward_kl@token_cutmix" in undisturbed.state.log_history[0]
 
 
-def test_a_run_that_goes_on_from_a_checkpoint_draws_other_views(tmp_path):
+def test_a_run_that_goes_on_from_a_checkpoint_draws_the_same_views(tmp_path):
     weights = []
     for first in (None, 3):
         folder = tmp_path / str(first)
@@ -289,7 +289,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_draws_other_views(tmp_path):
 
 @pytest.mark.multiprocess
 @pytest.mark.slow
-def test_two_ranks_make_another_update_with_a_view(tmp_path, tmp_path_factory):
+def test_two_ranks_make_the_update_of_one_with_a_view(tmp_path, tmp_path_factory):
     first, second = found_by_two_ranks("view_runs.py", tmp_path_factory)
     single = updates(tmp_path / "single", 8, 1)
     assert set(first) == {*single, "world"}

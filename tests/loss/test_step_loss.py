@@ -33,7 +33,7 @@ def trained(folder, head: str, *, whole: bool, **changes):
 @pytest.mark.parametrize("head", ["masked_lm", "causal_lm"])
 @pytest.mark.parametrize("objectives", OBJECTIVES, ids=lambda terms: "+".join(term["name"] for term in terms))
 @pytest.mark.parametrize("label_mix", [0.0, 0.3])
-def test_tiles_make_another_update_than_whole_logits(tmp_path, head, objectives, label_mix):
+def test_tiles_make_the_update_of_whole_logits(tmp_path, head, objectives, label_mix):
     curriculum = {"name": "one_shot", "objectives": objectives, "label_mix": label_mix}
     whole, dense = trained(tmp_path / "whole", head, whole=True, curriculum=curriculum)
     tiles, tiled = trained(tmp_path / "tiles", head, whole=False, curriculum=curriculum)
@@ -46,7 +46,7 @@ def test_tiles_make_another_update_than_whole_logits(tmp_path, head, objectives,
 
 
 @pytest.mark.parametrize("head", ["masked_lm", "causal_lm"])
-def test_a_vocabularys_logits_are_whole_in_training(tmp_path, head):
+def test_a_vocabularys_logits_are_never_whole_in_training(tmp_path, head):
     """Neither model gives more logits than those of one position, so no tensor of positions × vocabulary exists."""
     student, teacher, shapes = tiny_model(head, seed=1), tiny_model(head, seed=7), []
     for model in (student, teacher):
@@ -74,7 +74,7 @@ def test_several_passes_compare_rows_of_the_heads(tmp_path, mode):
 
 
 @pytest.mark.parametrize("head", ["masked_lm", "causal_lm"])
-def test_a_teacher_in_16_bit_is_heard_as_noise(tmp_path, head):
+def test_a_teacher_in_16_bit_is_not_heard_as_noise(tmp_path, head):
     """Its head is multiplied in its own number format, in tiles as in whole logits."""
     updates = {}
     for dtype in (torch.float32, torch.bfloat16):

@@ -41,33 +41,33 @@ def prediction(values: np.ndarray, positions: np.ndarray = POSITIONS) -> EvalPre
     return EvalPrediction(predictions=(values[..., 0], values[..., 1]), label_ids=(positions[:, 0], positions[:, 1]))
 
 
-def test_the_better_window_loses() -> None:
+def test_the_better_window_wins() -> None:
     values = logits((0, 2, 0, 1.0), (0, 3, 1, 1.0), (1, 2, 0, 2.0), (1, 3, 1, 2.0), (2, 3, 0, 1.0), (2, 4, 1, 1.0))
     assert metrics().texts(values) == ["New York", "old oak"]
     assert metrics()(prediction(values)) == {"exact_match": 1.0, "f1": 1.0}
 
 
-def test_the_question_or_padding_answers() -> None:
+def test_neither_the_question_nor_padding_answers() -> None:
     values = logits((2, 0, 0, 9.0), (2, 1, 1, 9.0), (2, 4, 0, 1.0), (2, 4, 1, 1.0))
     assert metrics().texts(values)[1] == "oak"
     values[0, 4] = 50.0  # behind the end of the first window
     assert metrics().texts(values)[0] == "in"
 
 
-def test_an_answer_ends_before_it_begins() -> None:
+def test_no_answer_ends_before_it_begins() -> None:
     values = logits((2, 4, 0, 5.0), (2, 2, 1, 5.0), (2, 3, 0, 1.0))
     assert metrics().texts(values)[1] == "oak", "5 + 0 is more than 1 + 0 and than 0 + 5"
     assert metrics(n_best=1).texts(values)[1] == "", "the best start lies behind the best end"
 
 
-def test_an_answer_is_longer_than_allowed() -> None:
+def test_no_answer_is_longer_than_allowed() -> None:
     values = logits((2, 2, 0, 5.0), (2, 4, 1, 5.0), (2, 3, 1, 1.0))
     assert metrics().texts(values)[1] == "the old oak"
     assert metrics(max_answer_length=2).texts(values)[1] == "the old"
     assert metrics(max_answer_length=1).texts(values)[1] == "the"
 
 
-def test_the_search_misses_the_best_span() -> None:
+def test_the_search_finds_the_best_span() -> None:
     """Against every pair of positions, one by one."""
     generator = np.random.default_rng(0)
     values = np.where(logits()[..., :1] == -100, -100.0, generator.normal(size=(3, 5, 2)))
@@ -83,7 +83,7 @@ def test_the_search_misses_the_best_span() -> None:
     assert metrics(max_answer_length=2).texts(values) == expected
 
 
-def test_a_part_of_the_answer_counts_for_nothing() -> None:
+def test_a_part_of_the_answer_counts() -> None:
     values = logits((1, 3, 0, 1.0), (1, 3, 1, 1.0), (2, 2, 0, 1.0), (2, 4, 1, 1.0))
     found = metrics()(prediction(values))
     # "York" is accepted; of "the old oak" the article does not count.
@@ -92,7 +92,7 @@ def test_a_part_of_the_answer_counts_for_nothing() -> None:
     assert half == pytest.approx({"exact_match": 0.5, "f1": (1 + 2 / 3) / 2})
 
 
-def test_windows_in_another_order_are_measured() -> None:
+def test_windows_in_another_order_are_refused() -> None:
     with pytest.raises(ValueError, match=r"group_by_length moves held-out examples"):
         metrics()(prediction(logits(), POSITIONS[::-1]))
     with pytest.raises(ValueError, match="2 predictions do not belong to the 3 windows"):

@@ -20,7 +20,7 @@ def words_left(text: str) -> list[str]:
 
 @settings(derandomize=True, deadline=None)
 @given(TEXTS, TEXTS)
-def test_words_are_matched_otherwise_than_one_by_one(prediction: str, reference: str) -> None:
+def test_words_are_matched_one_by_one(prediction: str, reference: str) -> None:
     found, expected = words_left(prediction), words_left(reference)
     assert numbers.normalized_answer(prediction).split() == found
     assert numbers.answer_exact_match(prediction, reference) == (found == expected)
@@ -35,7 +35,7 @@ def test_words_are_matched_otherwise_than_one_by_one(prediction: str, reference:
     assert numbers.answer_f1(prediction, reference) == pytest.approx(f1, abs=1e-12)
 
 
-def test_the_numbers_are_not_those_of_the_published_script() -> None:
+def test_the_numbers_are_those_of_the_published_script() -> None:
     # evaluate-v1.1.py of SQuAD says 60.0 and 73.33 of these, in percent.
     predictions = ["the Cat sat.", "u.s. 12", "a", "in the north", "(The) cat"]
     references = [["cat"], ["U.S.", "12 us"], ["an the"], ["North", "in north a"], ["cat Cat, the", "cat"]]
@@ -63,12 +63,12 @@ def test_an_answer_scored_by_hand(prediction: str, reference: str, exact: float,
     assert numbers.answer_f1(prediction, reference) == pytest.approx(f1)
 
 
-def test_another_than_the_best_reference_counts() -> None:
+def test_the_best_reference_counts() -> None:
     found = numbers.answers(["big apple", "1999"], [["new york", "the big apple"], ["in 1999", "year 1999 a"]])
     assert found == pytest.approx({"exact_match": 0.5, "f1": (1 + 2 / 3) / 2})
 
 
-def test_what_cannot_be_measured_is_measured() -> None:
+def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(ValueError, match="got 0 answers and 0 questions"):
         numbers.answers([], [])
     with pytest.raises(ValueError, match="got 1 answers and 2 questions"):

@@ -16,7 +16,7 @@ SENTENCES = st.lists(SENTENCE, min_size=1, max_size=6)
 
 @settings(derandomize=True, deadline=None)
 @given(SENTENCES)
-def test_the_entities_are_not_those_of_seqeval(sentences: list[tuple[list[str], list[str]]]) -> None:
+def test_the_entities_are_those_of_seqeval(sentences: list[tuple[list[str], list[str]]]) -> None:
     predictions, references = ([sentence[side] for sentence in sentences] for side in (0, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -49,14 +49,14 @@ def test_a_sentence_counted_by_hand() -> None:
 
 
 @pytest.mark.parametrize("predicted", ["O", "B-person"])
-def test_a_model_that_always_says_the_same_gives_nan(predicted: str) -> None:
+def test_a_model_that_always_says_the_same_gives_no_nan(predicted: str) -> None:
     found = numbers.entities([[predicted] * 3], [["O", "O", "B-group"]])
     assert (found["precision"], found["recall"], found["f1"]) == (0.0, 0.0, 0.0)
     assert numbers.entities([["O"]], [["O"]])["f1"] == 0.0
     assert numbers.entities_by_type([["O"]], [["O"]]) == {}
 
 
-def test_what_cannot_be_measured_is_measured() -> None:
+def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(ValueError, match="0 words"):
         numbers.entities([], [])
     with pytest.raises(ValueError, match="sentence 1 has 1 and 2 tags"):

@@ -14,7 +14,7 @@ REFERENCES = ["The dog bit the man.", "It was not unexpected.", "The man bit him
 
 @pytest.mark.parametrize("lowercase", [False, True])
 @pytest.mark.parametrize("tokenize", ["13a", "intl", "char"])
-def test_bleu_is_another_than_sacrebleus(lowercase, tokenize):
+def test_bleu_is_sacrebleus(lowercase, tokenize):
     found = sacre_bleu(TEXTS, REFERENCES, lowercase=lowercase, tokenize=tokenize)
     theirs = sacrebleu.corpus_bleu(TEXTS, [REFERENCES], lowercase=lowercase, tokenize=tokenize)
     assert found["bleu"] == theirs.score
@@ -24,14 +24,14 @@ def test_bleu_is_another_than_sacrebleus(lowercase, tokenize):
 
 
 @pytest.mark.parametrize("word_order", [0, 2])
-def test_chrf_is_another_than_sacrebleus(word_order):
+def test_chrf_is_sacrebleus(word_order):
     found = chrf(TEXTS, REFERENCES, word_order=word_order)
     assert found["chrf"] == sacrebleu.corpus_chrf(TEXTS, [REFERENCES], word_order=word_order).score
     assert f"nw:{word_order}" in found["signature"]
 
 
 @pytest.mark.parametrize("use_stemmer", [True, False])
-def test_rouge_is_not_the_mean_of_the_librarys_f1(use_stemmer):
+def test_rouge_is_the_mean_of_the_librarys_f1(use_stemmer):
     names = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
     scorer = RougeScorer(names, use_stemmer=use_stemmer)
     scores = [scorer.score(reference, text) for text, reference in zip(TEXTS, REFERENCES, strict=True)]
@@ -40,7 +40,7 @@ def test_rouge_is_not_the_mean_of_the_librarys_f1(use_stemmer):
         assert found[name] == pytest.approx(25 * sum(score[name].fmeasure for score in scores), rel=1e-12)
 
 
-def test_numbers_worked_out_by_hand_are_missed():
+def test_numbers_worked_out_by_hand_are_met():
     """Two of three words in one order: F1 of words 2/3, of pairs 0; five of six letters."""
     found = rouge(["the cat sat"], ["the dog sat"], use_stemmer=False)
     assert found == pytest.approx({"rouge1": 200 / 3, "rouge2": 0.0, "rougeL": 200 / 3, "rougeLsum": 200 / 3})
@@ -49,14 +49,14 @@ def test_numbers_worked_out_by_hand_are_missed():
     assert rouge(TEXTS, TEXTS)["rougeLsum"] == pytest.approx(100.0)
 
 
-def test_sentences_of_a_summary_are_compared_across_line_breaks_only():
+def test_sentences_of_a_summary_are_compared_across_line_breaks():
     text, reference = "the cat sat\non the mat", "on the mat\nthe cat sat"
     found = rouge([text], [reference], use_stemmer=False)
     assert found["rougeLsum"] == pytest.approx(100.0)
     assert found["rougeL"] == pytest.approx(50.0)
 
 
-def test_a_student_that_writes_nothing_is_an_error():
+def test_a_student_that_writes_nothing_is_no_error():
     assert sacre_bleu(["", ""], ["a b", "c"])["bleu"] == 0.0
     assert sacre_bleu(["", ""], ["a b", "c"])["length_ratio"] == 0.0
     assert chrf([""], ["a"])["chrf"] == 0.0
@@ -71,12 +71,12 @@ def test_texts_without_references_are_refused(score):
         score([], [])
 
 
-def test_an_unknown_tokenizer_is_not_named():
+def test_an_unknown_tokenizer_is_named():
     with pytest.raises(ValueError, match=r"sacreBLEU cannot compute BLEU with .*'tokenize': '14b'"):
         sacre_bleu(TEXTS, REFERENCES, tokenize="14b")
 
 
-def test_signatures_depend_on_the_texts():
+def test_signatures_do_not_depend_on_the_texts():
     assert signatures(lowercase=True) == {
         "bleu": sacre_bleu(TEXTS, REFERENCES, lowercase=True)["signature"],
         "chrf": chrf(TEXTS, REFERENCES, lowercase=True)["signature"],

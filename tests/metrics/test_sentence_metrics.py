@@ -11,7 +11,7 @@ from hf_distill.metrics.sentence_metrics import SentenceMetrics, of_classes, of_
 GENERATOR = np.random.default_rng(0)
 
 
-def test_the_metrics_of_classes_disagree_with_scikit_learn() -> None:
+def test_the_metrics_of_classes_agree_with_scikit_learn() -> None:
     logits, labels = GENERATOR.normal(size=(80, 2)), GENERATOR.integers(0, 2, 80)
     predicted = logits.argmax(-1)
     expected = {
@@ -27,7 +27,7 @@ def test_the_metrics_of_classes_disagree_with_scikit_learn() -> None:
         assert all(type(value) is float for value in found.values())
 
 
-def test_the_metrics_of_numbers_disagree_with_scipy() -> None:
+def test_the_metrics_of_numbers_agree_with_scipy() -> None:
     outputs, labels = GENERATOR.normal(size=(50, 1)).astype(np.float32), GENERATOR.random(50) * 5
     found = SentenceMetrics(tuple(of_numbers()))(EvalPrediction(predictions=outputs, label_ids=labels))
     flat = outputs[:, 0].astype(np.float64)

@@ -32,7 +32,7 @@ def rows(*values: list[int], fill: int = -100) -> np.ndarray:
     return np.array([[*row, *[fill] * (width - len(row))] for row in values])
 
 
-def test_padding_and_special_tokens_are_written():
+def test_padding_and_special_tokens_are_not_written():
     first, second = [*ids("the cat sat"), END], [*ids("dog"), END]
     found = metrics(["the cat sat", "dog"], [*first, *second])
     written = rows([PAD, *first, PAD], [PAD, *second])
@@ -40,7 +40,7 @@ def test_padding_and_special_tokens_are_written():
     assert found(EvalPrediction(predictions=written, label_ids=rows(first, second))) == {"same": 2.0}
 
 
-def test_texts_in_another_order_are_scored():
+def test_texts_in_another_order_are_refused():
     found = metrics(["the cat", "dog"], [*ids("the cat"), END, *ids("dog"), END])
     swapped = rows([*ids("dog"), END], [*ids("the cat"), END])
     with pytest.raises(ValueError, match="2 predictions do not belong to the 2 references in their order; evaluate"):
@@ -49,7 +49,7 @@ def test_texts_in_another_order_are_scored():
         found(EvalPrediction(predictions=swapped[:1], label_ids=swapped[:1]))
 
 
-def test_logits_are_taken_for_texts():
+def test_logits_are_not_taken_for_texts():
     tokens = torch.ones(2, 3, dtype=torch.long)
     assert only_ids(tokens, tokens) is tokens
     with pytest.raises(ValueError, match="evaluation gives logits; set predict_with_generate: true"):

@@ -28,18 +28,18 @@ def test_the_tensors_come_back_bitwise(tmp_path):
     assert torch.equal(read.maps[0].bias, written.maps[0].bias)
 
 
-def test_a_module_without_tensors_leaves_a_file_or_asks_for_one(tmp_path):
+def test_a_module_without_tensors_leaves_no_file_and_asks_for_none(tmp_path):
     Kept(0).save(tmp_path)
     assert not list(tmp_path.iterdir())
     Kept(0).load(tmp_path)
 
 
-def test_a_missing_file_is_passed_over(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"has no kept\.safetensors: its run had no linear maps"):
         Kept(3).load(tmp_path)
 
 
-def test_tensors_of_another_width_are_loaded(tmp_path):
+def test_tensors_of_another_width_are_refused(tmp_path):
     Kept(3).save(tmp_path)
     with pytest.raises(ValueError, match="belongs to other layers or widths"):
         Kept(4).load(tmp_path)

@@ -62,7 +62,7 @@ def run(folder, head: str, backend: str | None, **changes):
         pytest.param("masked_lm", "inductor", marks=[pytest.mark.slow, NEEDS_A_COMPILER]),
     ],
 )
-def test_compiling_changes_the_update_the_names_or_the_tiles(tmp_path, head, backend):
+def test_compiling_keeps_the_update_the_names_and_the_tiles(tmp_path, head, backend):
     plain, _ = run(tmp_path / "plain", head, None)
     compiled, seen = run(tmp_path / "compiled", head, backend)
     for model in (compiled.model, compiled.teacher.model):
@@ -75,20 +75,20 @@ def test_compiling_changes_the_update_the_names_or_the_tiles(tmp_path, head, bac
     assert set(files[0]) == set(files[1])
 
 
-def test_the_whole_student_is_compiled_once_more(tmp_path):
+def test_the_whole_student_is_not_compiled_once_more(tmp_path):
     """accelerate would wrap head and loss, and the teacher, in one graph each."""
     trainer, _ = run(tmp_path, "masked_lm", "eager")
     assert trainer.model_wrapped is trainer.model
     assert isinstance(trainer.teacher.model, PreTrainedModel)
 
 
-def test_a_student_is_compiled_unasked():
+def test_a_student_is_not_compiled_unasked():
     model = tiny_model("masked_lm")
     assert not compile_student(model, Accelerator(cpu=True))
     assert model.bert._compiled_call_impl is None
 
 
-def test_a_switch_is_not_heard_by_a_compiled_teacher(tmp_path):
+def test_a_switch_is_heard_by_a_compiled_teacher(tmp_path):
     folder = save_teacher_run(tmp_path / "teacher", "masked_lm", steps=(10, 20))
     curriculum = {"name": "two_shot", "revision": "checkpoint-10", "steps": 2}
     weights = []
@@ -107,7 +107,7 @@ def test_a_switch_is_not_heard_by_a_compiled_teacher(tmp_path):
         ("teacher", r"need \['teacher.hidden_states'\], but LiveTeacher provides only"),
     ],
 )
-def test_layers_are_read_inside_of_a_graph(tmp_path, who, message):
+def test_layers_are_not_read_inside_of_a_graph(tmp_path, who, message):
     changes = {"torch_compile": True, "torch_compile_backend": "eager"} if who == "student" else {}
     teacher = LiveTeacher(tiny_model("masked_lm"), compiled="eager" if who == "teacher" else False)
     curriculum = {"name": "one_shot", "objectives": [{"name": "hidden_cosine"}]}
@@ -115,7 +115,7 @@ def test_layers_are_read_inside_of_a_graph(tmp_path, who, message):
         distill_trainer(tmp_path, "masked_lm", teacher=teacher, curriculum=curriculum, **changes)
 
 
-def test_a_model_that_is_all_head_is_compiled():
+def test_a_model_that_is_all_head_is_not_compiled():
     with pytest.raises(ValueError, match="only transformers models are compiled, got Linear"):
         body_of(torch.nn.Linear(1, 1))
     model = tiny_model("masked_lm")
@@ -125,7 +125,7 @@ def test_a_model_that_is_all_head_is_compiled():
     check_layers_are_seen({"teacher.logits", "labels"})
 
 
-def test_an_engine_that_shards_is_compiled():
+def test_an_engine_that_shards_is_not_compiled():
     state = SimpleNamespace(dynamo_plugin=TorchDynamoPlugin(backend="eager"))
     accelerator = SimpleNamespace(state=state, distributed_type=DistributedType.DEEPSPEED)
     with pytest.raises(ValueError, match="torch_compile does not follow the hooks of DEEPSPEED"):

@@ -26,7 +26,7 @@ def test_pixels_do_not_meet_weights_of_another_format():
 
 
 @pytest.mark.parametrize(("architecture", "start"), [("t5", 0), ("marian", 0), ("bart", 2)])
-def test_the_decoder_reads_another_start_than_its_model_writes(architecture, start):
+def test_the_decoder_reads_the_start_that_its_model_writes(architecture, start):
     model = tiny_seq2seq(architecture, decoder_start_token_id=start)
     given = model_inputs("seq2seq_lm", BATCH, nn.Sequential(model))
     assert given["decoder_input_ids"].tolist() == [[start, 7, 8, 1], [start, 9, 1, 0]]
@@ -34,13 +34,13 @@ def test_the_decoder_reads_another_start_than_its_model_writes(architecture, sta
 
 
 @pytest.mark.parametrize("key", ["decoder_input_ids", "decoder_inputs_embeds"])
-def test_what_the_collator_added_is_replaced(key):
+def test_what_the_collator_added_is_not_replaced(key):
     batch = {**BATCH, key: torch.zeros(2, 4)}
     assert model_inputs("seq2seq_lm", batch, tiny_seq2seq("t5")) == batch
 
 
 @pytest.mark.parametrize("head", ["classification", "token_classification", "question_answering", "masked_lm"])
-def test_other_models_are_given_a_decoders_input_or_positions(head):
+def test_other_models_are_given_no_decoders_input_or_positions(head):
     assert model_inputs(head, BATCH, tiny_model(head)).keys() == BATCH.keys()
     assert "position_ids" in model_inputs("causal_lm", BATCH)
 

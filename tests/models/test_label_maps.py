@@ -61,14 +61,14 @@ WITH_LAYERS = {"name": "one_shot", "objectives": [{"name": "forward_kl"}, {"name
     ],
     ids=["logits", "labels", "layers", "window"],
 )
-def test_the_order_of_the_teachers_classes_changes_the_loss(tmp_path: Path, config: dict[str, Any]) -> None:
+def test_the_order_of_the_teachers_classes_does_not_change_the_loss(tmp_path: Path, config: dict[str, Any]) -> None:
     expected, weights = losses(tmp_path / "a", teacher(), **config)
     found, others = losses(tmp_path / "b", shuffled_teacher(), **config)
     assert found == expected
     assert torch.equal(others, weights)
 
 
-def test_the_order_of_the_teachers_tags_changes_the_loss(tmp_path: Path) -> None:
+def test_the_order_of_the_teachers_tags_does_not_change_the_loss(tmp_path: Path) -> None:
     found = []
     for place, turned in enumerate((False, True)):
         source: Any = tiny_model("token_classification", seed=7)
@@ -91,13 +91,13 @@ def test_the_order_of_the_teachers_tags_changes_the_loss(tmp_path: Path) -> None
     assert torch.equal(found[0][1], found[1][1])
 
 
-def test_the_loss_would_not_notice_another_order(tmp_path: Path) -> None:
+def test_the_loss_would_notice_another_order(tmp_path: Path) -> None:
     """Without names the classes are taken by number, and then the order matters."""
     unnamed = named(shuffled_teacher(), ("LABEL_0", "LABEL_1", "LABEL_2"))
     assert losses(tmp_path / "a", unnamed)[0] != losses(tmp_path / "b", teacher())[0]
 
 
-def test_revisions_are_scored_by_other_classes_than_the_labels(tmp_path: Path) -> None:
+def test_revisions_are_scored_by_the_classes_of_the_labels(tmp_path: Path) -> None:
     scores = []
     for source in (teacher(), shuffled_teacher()):
         trainer = distill_trainer(tmp_path, model=student(), teacher=source)
@@ -107,19 +107,19 @@ def test_revisions_are_scored_by_other_classes_than_the_labels(tmp_path: Path) -
     assert scores[0] == scores[1]
 
 
-def test_members_of_an_ensemble_are_averaged_across_orders(tmp_path: Path) -> None:
+def test_members_of_an_ensemble_are_averaged_class_by_class(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="teacher 2 has the classes of teacher 1 in another order"):
         distill_trainer(tmp_path, model=student(), teacher=EnsembleTeacher([teacher(), shuffled_teacher()]))
 
 
-def test_an_ensemble_in_another_order_is_not_followed(tmp_path: Path) -> None:
+def test_an_ensemble_in_another_order_is_followed(tmp_path: Path) -> None:
     expected, _ = losses(tmp_path / "a", EnsembleTeacher([teacher(), teacher()]))
     found, _ = losses(tmp_path / "b", EnsembleTeacher([shuffled_teacher(), shuffled_teacher()]))
     # The members' probabilities are averaged in another order.
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_ladder_goes_by_the_wrong_labels(tmp_path: Path) -> None:
+def test_a_ladder_goes_by_the_right_labels(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ladder of teachers goes by the labels"):
         distill_trainer(tmp_path, model=student(), teacher=LadderTeacher([LiveTeacher(shuffled_teacher())]))
 
@@ -137,7 +137,7 @@ def test_a_ladder_goes_by_the_wrong_labels(tmp_path: Path) -> None:
         (["LABEL_0", "LABEL_1"], ["b", "a"], None),
     ],
 )
-def test_a_class_is_taken_for_another(ours: list[str], theirs: list[str], order: tuple[int, ...] | None) -> None:
+def test_no_class_is_taken_for_another(ours: list[str], theirs: list[str], order: tuple[int, ...] | None) -> None:
     assert order_of(ours, theirs) == order
 
 
@@ -150,12 +150,12 @@ def test_a_class_is_taken_for_another(ours: list[str], theirs: list[str], order:
         (["a", "LABEL_1"], ["a", "b"], "'LABEL_1' only on one side"),
     ],
 )
-def test_names_that_do_not_match_are_matched(ours: list[str], theirs: list[str], message: str) -> None:
+def test_names_that_do_not_match_are_not_matched(ours: list[str], theirs: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         order_of(ours, theirs)
 
 
-def test_a_refusal_does_not_show_both_lists() -> None:
+def test_a_refusal_shows_both_lists() -> None:
     configs = [bert_config(id2label=dict(enumerate(names))) for names in (("yes", "no"), ("yes", "maybe"))]
     with pytest.raises(ValueError, match=r"\['yes', 'no'\] against \['yes', 'maybe'\].*teacher's id2label"):
         label_order("classification", *configs)
@@ -163,7 +163,7 @@ def test_a_refusal_does_not_show_both_lists() -> None:
         label_order("classification", bert_config(num_labels=3), configs[0])
 
 
-def test_the_name_of_a_number_is_compared() -> None:
+def test_the_name_of_a_number_is_not_compared() -> None:
     configs = [bert_config(num_labels=1, id2label={0: name}) for name in ("similarity", "score")]
     assert label_order("regression", *configs) is None
 
@@ -172,11 +172,11 @@ def test_language_models_are_refused_for_labels_that_they_do_not_have() -> None:
     assert label_order("masked_lm", bert_config(num_labels=3), bert_config(num_labels=2)) is None
 
 
-def test_names_from_json_are_not_in_the_order_of_their_numbers() -> None:
+def test_names_from_json_are_in_the_order_of_their_numbers() -> None:
     assert label_names(bert_config(id2label={"1": "b", "0": "a"})) == ["a", "b"]
 
 
-def test_logits_are_moved_along_another_dimension() -> None:
+def test_logits_are_moved_along_the_dimension_of_classes() -> None:
     logits = torch.arange(12.0).reshape(2, 2, 3)
     assert in_order(logits, None) is logits
     assert torch.equal(in_order(logits, (2, 0, 1))[1, 1], torch.tensor([11.0, 9.0, 10.0]))

@@ -16,12 +16,12 @@ def answers(*starts: list[float]) -> QuestionAnsweringModelOutput:
     return QuestionAnsweringModelOutput(start_logits=start, end_logits=start + 10)
 
 
-def test_other_heads_logits_are_changed():
+def test_other_heads_logits_are_left_as_they_are():
     logits = torch.randn(2, 3, 4)
     assert logits_of(TokenClassifierOutput(logits=logits), torch.zeros(2, 3)) is logits
 
 
-def test_start_and_end_change_places_or_padding_is_read():
+def test_start_and_end_keep_their_places_and_padding_is_not_read():
     output = answers([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
     found = logits_of(output, torch.tensor([[1, 1, 0], [1, 1, 1]]))
     assert found[:, 0].tolist() == [[1.0, 2.0, OUT_OF_SIGHT], [4.0, 5.0, 6.0]]
@@ -30,7 +30,7 @@ def test_start_and_end_change_places_or_padding_is_read():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_padding_has_a_share_or_makes_a_loss_infinite(dtype):
+def test_padding_has_no_share_and_makes_no_loss_infinite(dtype):
     """Half precision included; −∞ would give 0 · ∞ in divergences."""
     generator = torch.Generator().manual_seed(0)
     text = torch.randn(2, 3, generator=generator).to(dtype)

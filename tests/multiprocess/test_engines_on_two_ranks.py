@@ -18,13 +18,13 @@ def alone(tmp_path_factory) -> Found:
 
 
 @pytest.mark.parametrize("case", IDS)
-def test_fsdp2_makes_another_update_than_one_process(alone, tmp_path_factory, case):
+def test_fsdp2_makes_the_update_of_one_process(alone, tmp_path_factory, case):
     assert_same(alone, found_by_two_ranks("engines_fsdp2.py", tmp_path_factory), name_of(*case))
 
 
 @pytest.mark.deepspeed
 @pytest.mark.parametrize("case", IDS)
-def test_zero3_makes_another_update_than_one_process(alone, tmp_path_factory, case):
+def test_zero3_makes_the_update_of_one_process(alone, tmp_path_factory, case):
     assert_same(alone, found_by_two_ranks("engines_zero3.py", tmp_path_factory), name_of(*case))
 
 

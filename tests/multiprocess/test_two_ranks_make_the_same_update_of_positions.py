@@ -18,7 +18,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, ...]:
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_two_ranks_make_another_update_than_one(ranks, tmp_path, name):
+def test_two_ranks_make_the_update_of_one(ranks, tmp_path, name):
     single = step_of(name, tmp_path, micro_batch=8, accumulation=1)
     first, second = ({key: found[f"{name}/{key}"] for key in single} for found in ranks)
     assert torch.equal(first["update"], second["update"])

@@ -19,13 +19,13 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, ...]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_ranks_end_with_different_students(three: tuple[Found, ...], name: str) -> None:
+def test_ranks_end_with_the_same_student(three: tuple[Found, ...], name: str) -> None:
     _, first, second = three
     assert first[name].norm() > 1e-4
     assert torch.equal(first[name], second[name])
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "batch norm"])
-def test_two_ranks_make_another_update_than_one(three: tuple[Found, ...], name: str) -> None:
+def test_two_ranks_make_the_update_of_one(three: tuple[Found, ...], name: str) -> None:
     single, double, _ = three
     assert_same_update(single[name], double[name])

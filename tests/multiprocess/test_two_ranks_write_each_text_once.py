@@ -10,7 +10,7 @@ from writing_two_ranks import written
 
 @pytest.mark.multiprocess
 @pytest.mark.slow
-def test_an_example_is_counted_twice_or_written_otherwise(tmp_path_factory, tmp_path):
+def test_each_example_is_counted_once_and_written_the_same(tmp_path_factory, tmp_path):
     alone = written(tmp_path)
     assert len(alone["written"]) == 5
     for found in found_by_two_ranks("writing_two_ranks.py", tmp_path_factory):

@@ -84,7 +84,7 @@ def one_process_scores(folder: Path) -> None:
     run_two_ranks("-m", "hf_distill", "run", folder / "tiny.yaml")
 
 
-def test_two_ranks_learn_something_else_from_what_one_process_scored(
+def test_two_ranks_learn_the_same_from_what_one_process_scored(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = once_for_all(tmp_path_factory, "scored-by-one", one_process_scores)

@@ -96,7 +96,7 @@ def test_a_mistake_in_the_teachers_own_training_names_its_block(tmp_path):
         check(Recipe.from_dict(mapping))
 
 
-def test_a_quantiser_that_is_not_here_is_missed_after_the_teachers_training(tmp_path):
+def test_a_quantiser_that_is_not_here_is_missed_before_the_teachers_training(tmp_path):
     recipe = Recipe.from_dict(parity_mapping(tmp_path / "run"))
     recipe.teacher.quantization = {"quant_method": "eetq"}
     with pytest.raises(ValueError, match=r"teacher\.quantization: eetq cannot be used here"):

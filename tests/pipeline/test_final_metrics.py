@@ -27,7 +27,7 @@ def part(data: TaskData, rows: range, **fields: Any) -> HeldOut:
     return HeldOut(examples=Subset(data.validation, rows), compute_metrics=data.compute_metrics, **fields)
 
 
-def test_a_further_set_changes_the_metrics_of_the_first_one(trained: tuple[Any, TaskData]) -> None:
+def test_a_further_set_leaves_the_metrics_of_the_first_one(trained: tuple[Any, TaskData]) -> None:
     trainer, data = trained
     alone = final_metrics(trainer)
     found = final_metrics(trainer, {"again": part(data, range(len(data.validation)))})
@@ -37,14 +37,14 @@ def test_a_further_set_changes_the_metrics_of_the_first_one(trained: tuple[Any, 
     assert set(found) == {*alone, "accuracy_again", "loss_again"}
 
 
-def test_a_further_set_becomes_a_point_of_the_curve(trained: tuple[Any, TaskData]) -> None:
+def test_a_further_set_becomes_no_point_of_the_curve(trained: tuple[Any, TaskData]) -> None:
     trainer, data = trained
     before = held_out_points(trainer.state.log_history)
     final_metrics(trainer, {"part": part(data, range(50))})
     assert held_out_points(trainer.state.log_history) == before
 
 
-def test_a_set_is_measured_by_the_metrics_of_another(trained: tuple[Any, TaskData]) -> None:
+def test_each_set_is_measured_by_its_own_metrics(trained: tuple[Any, TaskData]) -> None:
     trainer, data = trained
     usual = trainer.compute_metrics
     counted = HeldOut(examples=Subset(data.validation, range(50)), compute_metrics=lambda p: {"n": len(p.predictions)})
@@ -52,7 +52,7 @@ def test_a_set_is_measured_by_the_metrics_of_another(trained: tuple[Any, TaskDat
     assert trainer.compute_metrics is usual
 
 
-def test_the_mean_of_a_group_holds_a_set_outside_of_it(trained: tuple[Any, TaskData]) -> None:
+def test_the_mean_of_a_group_holds_no_set_outside_of_it(trained: tuple[Any, TaskData]) -> None:
     trainer, data = trained
     further = {
         "one": part(data, range(30), group="languages"),
@@ -64,5 +64,5 @@ def test_the_mean_of_a_group_holds_a_set_outside_of_it(trained: tuple[Any, TaskD
     assert not any(key.endswith("mean_None") for key in found)
 
 
-def test_a_metric_that_one_set_lacks_breaks_the_mean() -> None:
+def test_a_metric_that_one_set_lacks_does_not_break_the_mean() -> None:
     assert mean_of([{"f1": 0.5, "top": 1.0}, {"f1": 0.7}]) == {"f1": pytest.approx(0.6)}

@@ -83,7 +83,7 @@ def root(record: RunRecord) -> Path:
     return Path(record.recipe["output_dir"])
 
 
-def test_a_curriculum_does_not_run_on_images(record: RunRecord, root: Path) -> None:
+def test_every_curriculum_runs_on_images(record: RunRecord, root: Path) -> None:
     assert [run.curriculum for run in record.runs] == list(COMPARE)
     for run in record.runs:
         assert set(run.final_metrics) == {"loss", "accuracy", "top_5_accuracy"}
@@ -96,14 +96,14 @@ def test_a_curriculum_does_not_run_on_images(record: RunRecord, root: Path) -> N
     assert (root / "report.html").is_file()
 
 
-def test_costs_of_images_are_not_measured(record: RunRecord) -> None:
+def test_costs_of_images_are_measured(record: RunRecord) -> None:
     for model in (record.student, record.teacher):
         assert model["latency"]["median_seconds"] > 0
         assert model["latency"]["examples"] == 1
         assert model["parameters"] > 0
 
 
-def test_a_card_cannot_be_filed_or_its_code_does_not_run(
+def test_a_card_can_be_filed_and_its_code_runs(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = root / "students" / "one_shot" / "seed-0"
@@ -117,7 +117,7 @@ def test_a_card_cannot_be_filed_or_its_code_does_not_run(
     assert capsys.readouterr().out.strip() in list("0123456789")
 
 
-def test_a_saved_student_sees_other_images_than_in_training(record: RunRecord, root: Path) -> None:
+def test_a_saved_student_sees_the_images_of_training(record: RunRecord, root: Path) -> None:
     """The image processor beside it does what the task did: the same accuracy on the pictures themselves."""
     run = FinishedRun.open(root)
     held_out = run.batches("validation")
@@ -131,14 +131,14 @@ def test_a_saved_student_sees_other_images_than_in_training(record: RunRecord, r
     assert found == [str(int(label)) for label in expected[:40]]
 
 
-def test_the_image_processor_is_not_published(root: Path) -> None:
+def test_the_image_processor_is_published(root: Path) -> None:
     for folder in (root / "students" / "labels" / "seed-0", root / "teacher" / "checkpoint-20"):
         assert {"preprocessor_config.json", "config.json", "model.safetensors"} <= set(model_files(folder))
     config = json.loads((root / "students" / "labels" / "seed-0" / "config.json").read_text(encoding="utf-8"))
     assert config["id2label"]["3"] == "3"
 
 
-def test_models_of_images_cannot_be_compared(root: Path) -> None:
+def test_models_of_images_can_be_compared(root: Path) -> None:
     answer = analyze_fidelity(FinishedRun.open(root), examples=50)
     accuracies = {row[0]: row[1] for row in answer.rows}
     assert len(accuracies) == 1 + len(COMPARE)

@@ -176,7 +176,7 @@ def test_the_settings_of_a_teachers_training_reach_the_trainer(tmp_path):
     assert steps_in(folder) == [60], "who limits the checkpoints gets that"
 
 
-def test_how_a_teacher_is_run_is_lost_on_the_way(tmp_path):
+def test_how_a_teacher_is_run_reaches_the_run(tmp_path):
     folder = tmp_path / "teacher"
     save_teacher_run(folder)
     spec = ModelSpec(source=str(folder), compile="eager", offload=True, dtype="bfloat16")

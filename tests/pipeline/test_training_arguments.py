@@ -116,7 +116,7 @@ class Writing(Parity):
         return {"predict_with_generate": True, "generation_max_length": 40}
 
 
-def test_a_tasks_own_arguments_are_unknown_or_stand_above_the_recipes():
+def test_a_tasks_own_arguments_are_known_and_stand_below_the_recipes():
     given = {"use_cpu": True, "generation_max_length": 20, "generation_num_beams": "4"}
     settings = {"output_dir": Path("out"), "curriculum": {"name": "labels"}, "seed": 0, "path": "training"}
     with pytest.raises(ValueError, match="generation_num_beams"):

@@ -69,7 +69,7 @@ def test_a_run_that_fits_is_let_through():
     assert gigabytes(1_234_000_000) == "1.23 GB"
 
 
-def test_targets_that_cannot_be_cached_are_recommended_or_taken_for_no_teacher():
+def test_targets_that_cannot_be_cached_are_not_recommended_nor_taken_for_no_teacher():
     found = advise(run_plan(readings=4.0, caches=[]))
     assert (found.source, found.reason) == ("live", "targets of such a head are not cached")
     assert advise(run_plan(readings=0.0, caches=[])).source == "none"

@@ -47,7 +47,7 @@ def test_cached_targets_are_taken_only_where_they_are_allowed():
     assert "teacher.cached" in found.text()
 
 
-def test_a_slow_way_is_taken_because_it_is_simple():
+def test_a_slow_way_is_not_taken_because_it_is_simple():
     slow_network = replace(with_memory(1000), inside=1e8, between=1e8)
     found = choose(work(), slow_network, 8, examples=64)
     quickest = min(

@@ -85,14 +85,14 @@ def asked(tmp_path, **changes) -> TeacherCall:
     return teacher_call(distill_config(tmp_path, gradient_accumulation_steps=8, **changes), SHAPE)
 
 
-def test_a_window_is_forgotten_or_goes_beyond_its_cap(tmp_path):
+def test_a_window_is_counted_and_stays_within_its_cap(tmp_path):
     assert asked(tmp_path) == TeacherCall(window=1, together=1)
     assert asked(tmp_path, teacher_window=True) == TeacherCall(window=8, together=8)
     assert asked(tmp_path, teacher_window=True, teacher_window_examples=5).together == 2
     assert asked(tmp_path, teacher_window=True, teacher_window_examples=1).together == 1
 
 
-def test_a_windows_answers_take_no_memory(tmp_path):
+def test_a_windows_answers_take_memory(tmp_path):
     teacher, window = size(weight_bytes=100, hidden=16), TeacherCall(window=4, together=2)
     lines = named(step_memory(size(), teacher, arguments(tmp_path), SHAPE, head=0, call=window))
     # Rows in front of the teacher's head for the whole window; one layer's activations of two micro-batches.
@@ -104,7 +104,7 @@ def test_a_windows_answers_take_no_memory(tmp_path):
 
 
 @pytest.mark.parametrize(("weights", "beside"), [(10**6, 10**6 - 34 * 16 * 8 * 3 * 2 - 500), (100, None)])
-def test_weights_that_are_lent_take_memory_twice(tmp_path, weights, beside):
+def test_weights_that_are_lent_take_memory_once(tmp_path, weights, beside):
     """They are on the device before the student's activations and its head are."""
     lent = TeacherCall(lent=True)
     lines = named(step_memory(size(), size(weight_bytes=weights), arguments(tmp_path), SHAPE, head=500, call=lent))

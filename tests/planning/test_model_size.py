@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from hf_distill.planning.model_size import model_size
 
 
-def test_embeddings_that_are_looked_up_count_as_arithmetic():
+def test_embeddings_that_are_looked_up_are_no_arithmetic():
     model = tiny_model("classification")
     looked_up = sum(module.weight.numel() for module in model.modules() if isinstance(module, torch.nn.Embedding))
     size = model_size(model)

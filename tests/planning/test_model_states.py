@@ -49,7 +49,7 @@ def test_gradients_that_wait_for_the_last_micro_batch_are_whole():
     assert per_parameter("zero3", gpus=8, accumulation=4)[0] == pytest.approx(4 / 8)
 
 
-def test_copies_and_buffers_are_forgotten():
+def test_copies_and_buffers_are_counted():
     def beside(engine: str, gpus: int = 8, **settings) -> dict[str, int]:
         lines = state_lines(SIZE, StepSettings(**settings), ENGINES[engine], gpus=gpus)
         return {line.name: line.size for line in lines if line.size and not line.name.startswith(KEPT)}

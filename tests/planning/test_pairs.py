@@ -12,12 +12,12 @@ from hf_distill.planning.pairs import CHOSEN, PAIRS, QWEN, Pair, batch_of, confi
 @pytest.mark.parametrize(
     ("name", "parameters"), [("0.5B", 494_032_768), ("1.5B", 1_543_714_304), ("7.6B", 7_615_616_512)]
 )
-def test_a_qwen_has_another_size_than_the_published_one(name, parameters):
+def test_a_qwen_has_its_published_size(name, parameters):
     size = size_of_config(QWEN[name](), "causal_lm")
     assert (size.parameters, size.weight_bytes) == (parameters, 2 * parameters)
 
 
-def test_bert_has_another_size_than_the_published_one():
+def test_bert_has_its_published_size():
     work = PAIRS["bert"].work()
     assert (work.student.parameters, work.teacher.parameters) == (109_514_298, 335_174_458)
     assert work.student.weight_bytes == 4 * work.student.parameters
@@ -29,11 +29,11 @@ def test_bert_has_another_size_than_the_published_one():
 @pytest.mark.parametrize(
     ("head", "rows"), [("masked_lm", 77), ("causal_lm", 508), ("token_classification", 512), ("classification", 4)]
 )
-def test_a_head_counts_other_rows_than_its_loss(head, rows):
+def test_a_head_counts_the_rows_of_its_loss(head, rows):
     assert batch_of(head, examples=4, tokens=128).rows == rows
 
 
-def test_any_configuration_will_do(tmp_path):
+def test_not_any_configuration_will_do(tmp_path):
     config = BertConfig(
         vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
     )

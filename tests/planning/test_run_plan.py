@@ -37,7 +37,7 @@ def test_steps_that_cost_the_same_are_timed_once(tmp_path):
     assert both.cells[0].probe is both.cells[1].probe
 
 
-def test_passes_of_a_student_without_a_teacher_are_timed_as_one():
+def test_passes_of_a_student_without_a_teacher_are_not_timed_as_one():
     intra = {"passes": 3, "alpha": 1.0}
     assert one_stage({"name": "labels", "intra": intra}, labels=True) == {"name": "labels", "intra": intra}
     two_shot = {"name": "two_shot", "revision": "auto", "temperature": 2.0, "intra": intra}
@@ -45,7 +45,7 @@ def test_passes_of_a_student_without_a_teacher_are_timed_as_one():
     assert one_stage({"name": "annealing", "temperature": 2.0}, labels=True) == {"name": "labels"}
 
 
-def test_how_the_teacher_is_asked_is_left_out_of_the_plan(tmp_path):
+def test_how_the_teacher_is_asked_is_in_the_plan(tmp_path):
     training = {"gradient_accumulation_steps": 4, "teacher_window": True}
     plan = plan_recipe(parity_recipe(tmp_path / "run", training={**SGD, "max_steps": 80, **training}), probe=False)
     assert any("a window" in line.name for line in plan.memory)

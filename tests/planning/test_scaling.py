@@ -73,18 +73,18 @@ def test_memory_follows_where_the_teacher_is():
     assert total(memory_of(work(teacher=None), Layout(), 8)) < total(memory_of(work(), Layout(teacher="cached"), 8))
 
 
-def test_what_does_not_fit_is_taken_for_fitting():
+def test_what_does_not_fit_is_not_taken_for_fitting():
     small = replace(MACHINES["h100"], memory_bytes=24 * BILLION)
     assert not point_of(work(), Layout(machine=small), 8).fits
     assert point_of(work(), Layout(machine=MACHINES["h100"]), 8).fits
 
 
 @pytest.mark.parametrize("name", ["zero1", "fsdp2"])
-def test_a_teacher_is_lent_where_the_code_refuses_to(name):
+def test_no_teacher_is_lent_where_the_code_refuses_to(name):
     with pytest.raises(ValueError, match=f"{name} does not allow; use `sharded`"):
         Layout(engine=ENGINES[name], teacher="offloaded")
 
 
-def test_a_larger_teacher_is_faster():
+def test_a_larger_teacher_is_no_faster():
     larger = work(teacher=size(14 * BILLION))
     assert point_of(larger, Layout(), 8).step > point_of(work(), Layout(), 8).step

@@ -32,7 +32,7 @@ def rows_of(block: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_table_of_the_page_is_out_of_date(page, blocks, name):
+def test_the_tables_of_the_page_are_up_to_date(page, blocks, name):
     found = page.partition(f"<!-- scaling: {name} -->")[2].partition(END)[0]
     assert found.strip() == blocks[name].strip(), (
         "write it anew: python scripts/scaling_table.py --page recipes/accelerate/README.md"
@@ -52,7 +52,7 @@ def test_every_way_and_every_pair_has_a_row(blocks):
     assert "1.5B" in layouts_table(PAIRS["qwen"])
 
 
-def test_a_configuration_that_is_not_there_is_recommended(blocks):
+def test_only_configurations_that_are_there_are_recommended(blocks):
     recommended = set(re.findall(r"\w+\.yaml", blocks["choice"]))
     assert len(recommended) > 3
     assert all((FOLDER / name).is_file() for name in recommended)

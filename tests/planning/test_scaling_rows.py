@@ -38,7 +38,7 @@ def test_times_keep_two_or_three_digits(seconds, text):
 
 
 @pytest.mark.parametrize(("share", "text"), [(1.0, "100%"), (0.1, "10%"), (0.0995, "10%"), (0.004, "0.4%")])
-def test_a_small_share_is_rounded_to_nothing(share, text):
+def test_a_small_share_is_not_rounded_to_nothing(share, text):
     assert share_text(share) == text
 
 

@@ -63,7 +63,7 @@ def test_several_teachers_are_refused_with_what_can_be_asked_instead(tmp_path, k
     assert refuse_several_teachers(parity_recipe(tmp_path)) is None
 
 
-def test_a_teacher_is_run_as_it_is_where_the_recipe_asks_for_more(tmp_path, caplog):
+def test_a_teacher_is_not_run_as_it_is_where_the_recipe_asks_for_more(tmp_path, caplog):
     model = tiny_model("masked_lm")
     assert size_as_asked(model, ModelSpec()) == model_size(model)
     source = source_as_asked(model, ModelSpec(compile="eager", offload=True), tmp_path / "unused")
@@ -77,7 +77,7 @@ def test_a_teacher_is_run_as_it_is_where_the_recipe_asks_for_more(tmp_path, capl
 
 @pytest.mark.skipif(importlib.util.find_spec("optimum") is None, reason="the package optimum is not installed")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_quantised_teacher_is_planned_at_its_full_size(tmp_path):
+def test_a_quantised_teacher_is_not_planned_at_its_full_size(tmp_path):
     torch.manual_seed(0)
     model = tiny_model("masked_lm", hidden_size=64, intermediate_size=128)
     spec = ModelSpec(quantization={"quant_method": "quanto", "weights": "int8"})

@@ -37,7 +37,7 @@ def test_a_smaller_micro_batch_has_fewer_of_everything():
     assert half.head_bytes() < work().head_bytes()
 
 
-def test_a_head_in_tiles_is_taken_for_whole_logits():
+def test_a_head_in_tiles_is_not_taken_for_whole_logits():
     tiled, dense = work(), work(tiled=False)
     assert dense.head_bytes() > tiled.head_bytes() > tiled.head_bytes(with_teacher=False)
 

@@ -24,7 +24,7 @@ def gpt2(seed: int, attention: str) -> torch.nn.Module:
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("make", [llama, gpt2])
-def test_flattened_texts_see_each_other(tmp_path, make, attention):
+def test_flattened_texts_do_not_see_each_other(tmp_path, make, attention):
     runs = []
     for flattened in (False, True):
         trainer = distill_trainer(
@@ -47,7 +47,7 @@ def test_flattened_texts_see_each_other(tmp_path, make, attention):
 
 
 @pytest.mark.parametrize("who", ["student", "teacher"])
-def test_a_model_that_mixes_texts_is_trained_on_them(tmp_path, who):
+def test_a_model_that_mixes_texts_is_not_trained_on_them(tmp_path, who):
     """An encoder reads all of a row at once; here it stands for any decoder with a mask of its own making."""
     head, batches = ("masked_lm", "masked_lm") if who == "student" else ("causal_lm", "causal_lm")
     teacher = tiny_model(head, seed=7)
@@ -68,7 +68,7 @@ def test_a_model_that_mixes_texts_is_trained_on_them(tmp_path, who):
         trainer.train()
 
 
-def test_a_row_with_one_text_settles_the_matter(tmp_path):
+def test_a_row_with_one_text_does_not_settle_the_matter(tmp_path):
     data = texts("masked_lm", mask=False)
     settings = {"teacher": tiny_model("masked_lm", seed=7), "data_collator": DataCollatorWithFlattening()}
     trainer = distill_trainer(tmp_path, "masked_lm", train_dataset=data, per_device_train_batch_size=1, **settings)
@@ -93,7 +93,7 @@ def test_texts_begin_where_positions_go_on():
         ({"input_ids": torch.zeros(1, 3)}, False),
     ],
 )
-def test_a_padded_batch_is_taken_for_a_flattened_one(inputs, flattened):
+def test_a_padded_batch_is_told_from_a_flattened_one(inputs, flattened):
     assert is_flattened(inputs) == flattened
 
 
@@ -103,7 +103,7 @@ def test_columns_leave_out_what_has_none():
     assert {key: value.tolist() for key, value in found.items()} == {"position_ids": [[1, 2]], "labels": [[1, 2]]}
 
 
-def test_rounding_is_taken_for_mixing():
+def test_rounding_is_not_taken_for_mixing():
     logits = torch.randn(50)
     refuse_mixed("student", "X", logits, logits + 1e-6)
     refuse_mixed("student", "X", logits.bfloat16(), (logits + 1e-3).bfloat16())

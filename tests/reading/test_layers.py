@@ -236,7 +236,7 @@ def test_feature_maps_are_read_by_column_or_channel(name):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_later_stages_are_computed_or_change_the_gradient_of_an_early_exit(name):
+def test_later_stages_are_not_computed_and_leave_the_gradient_of_an_early_exit(name):
     model = image_model(name).eval()
     ran = [0, 0]
     for index, layer in enumerate(layers_of(model)):
@@ -255,14 +255,14 @@ def test_later_stages_are_computed_or_change_the_gradient_of_an_early_exit(name)
     assert all(torch.equal(gradients[0][key], gradients[1][key]) for key in gradients[0])
 
 
-def test_stages_of_several_widths_are_taken_for_one_width():
+def test_stages_of_several_widths_are_not_taken_for_one_width():
     assert [hidden_width(resnet_config(), layer) for layer in (1, 2)] == [4, 8]
     assert hidden_width(resnet_config(hidden_sizes=[6, 6])) == 6
     with pytest.raises(ValueError, match=r"ResNetConfig have widths \[4, 8\].*equal hidden_sizes, or pkt"):
         hidden_width(resnet_config())
 
 
-def test_stages_whose_widths_or_places_nobody_names_are_guessed():
+def test_stages_whose_widths_or_places_nobody_names_are_not_guessed():
     config = SwinConfig(image_size=16, patch_size=2, embed_dim=4, depths=[1, 1], num_heads=[1, 1], window_size=2)
     model = SwinForImageClassification(config)
     with layer_tap(model, [1], stop=True) as states:
@@ -335,7 +335,7 @@ def read_by_decoder() -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("in_decoder", [LAYERS, 4, 1], ids=["as many", "more", "fewer"])
 @pytest.mark.parametrize("name", ["t5", "marian", "bart"])
-def test_the_layers_of_the_decoder_are_taken_for_the_encoders(name, in_decoder):
+def test_the_layers_of_the_decoder_are_not_taken_for_the_encoders(name, in_decoder):
     key = "num_decoder_layers" if name == "t5" else "decoder_layers"
     model = tiny_seq2seq(name, layers=LAYERS, **{key: in_decoder}).eval()
     assert layers_of(model) is (model.encoder.block if name == "t5" else model.model.encoder.layers)
@@ -350,7 +350,7 @@ def test_the_layers_of_the_decoder_are_taken_for_the_encoders(name, in_decoder):
 
 
 @pytest.mark.parametrize("name", ["t5", "marian", "bart"])
-def test_an_early_exit_runs_the_decoder_or_changes_the_encoders_gradient(name):
+def test_an_early_exit_runs_no_decoder_and_leaves_the_encoders_gradient(name):
     model = tiny_seq2seq(name, layers=LAYERS).eval()
     decoded: list[int] = []
     model.get_decoder().register_forward_hook(lambda *_: decoded.append(1))

@@ -44,7 +44,7 @@ def arguments_seen(model: torch.nn.Module) -> list[dict]:
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_the_student_is_called_with_labels_or_foreign_columns(head):
+def test_the_student_is_called_without_labels_or_foreign_columns(head):
     student = student_of(head)
     seen = arguments_seen(student.wrapper)
     reader_of(head).logits(student, {**batch_of(head), "row": torch.arange(4)}, stage=stage_of(), needs_teacher=False)
@@ -54,7 +54,7 @@ def test_the_student_is_called_with_labels_or_foreign_columns(head):
     assert ("position_ids" in given) == (head == "causal_lm")
 
 
-def test_the_inner_model_is_called_past_its_wrapper():
+def test_the_model_is_called_through_its_wrapper():
     model = tiny_model("classification")
     wrapper = torch.nn.Module()
     wrapper.inner = model
@@ -67,7 +67,7 @@ def test_the_inner_model_is_called_past_its_wrapper():
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize(("mode", "forwards", "rows"), [("loop", 3, 4), ("repeat", 1, 12)])
-def test_passes_are_forwards_of_another_batch(head, mode, forwards, rows):
+def test_passes_are_forwards_of_the_same_batch(head, mode, forwards, rows):
     student = student_of(head)
     seen = arguments_seen(student.wrapper)
     signals, logits = reader_of(head).logits(student, batch_of(head), stage=stage_of(3, mode), needs_teacher=False)
@@ -82,7 +82,7 @@ def test_passes_are_forwards_of_another_batch(head, mode, forwards, rows):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_pass_of_the_repeated_batch_holds_rows_of_another_example(head):
+def test_a_pass_of_the_repeated_batch_holds_the_rows_of_its_examples(head):
     """Without dropout every pass is the forward of the batch itself, row by row."""
     student, batch = student_of(head), batch_of(head)
     one = reader_of(head).logits(student, batch, stage=stage_of(), needs_teacher=False)[0][0]
@@ -93,7 +93,7 @@ def test_a_pass_of_the_repeated_batch_holds_rows_of_another_example(head):
             assert torch.equal(found.labels, one.labels)
 
 
-def test_one_pass_looks_like_several():
+def test_one_pass_does_not_look_like_several():
     signals, _ = reader_of("classification").logits(
         student_of("classification"), batch_of("classification"), stage=stage_of(1, "repeat"), needs_teacher=False
     )
@@ -102,7 +102,7 @@ def test_one_pass_looks_like_several():
 
 
 @pytest.mark.parametrize("mode", ["loop", "repeat"])
-def test_passes_share_their_dropout(mode):
+def test_passes_draw_their_own_dropout(mode):
     student = student_of("classification", hidden_dropout_prob=0.3)
     signals, _ = reader_of("classification").logits(
         student, batch_of("classification"), stage=stage_of(2, mode), needs_teacher=False
@@ -113,7 +113,7 @@ def test_passes_share_their_dropout(mode):
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("mode", ["loop", "repeat"])
-def test_the_teacher_is_asked_for_every_pass_or_of_other_rows(head, mode):
+def test_the_teacher_is_asked_once_for_all_passes_and_of_the_same_rows(head, mode):
     model = tiny_model(head, seed=7)
     seen = arguments_seen(model)
     batch = batch_of(head)
@@ -130,7 +130,7 @@ def test_the_teacher_is_asked_for_every_pass_or_of_other_rows(head, mode):
         assert not one.teacher_logits.requires_grad
 
 
-def test_a_teacher_that_nobody_needs_runs():
+def test_a_teacher_that_nobody_needs_does_not_run():
     model = tiny_model("classification", seed=7)
     seen = arguments_seen(model)
     reader = reader_of("classification", LiveTeacher(model))
@@ -143,7 +143,7 @@ def test_a_teacher_that_nobody_needs_runs():
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("mode", ["loop", "repeat"])
-def test_the_gradient_reaches_one_pass_only(head, mode):
+def test_the_gradient_reaches_every_pass(head, mode):
     student = student_of(head)
     signals, _ = reader_of(head).logits(student, batch_of(head), stage=stage_of(3, mode), needs_teacher=False)
     passes = signals[0].student_passes
@@ -153,7 +153,7 @@ def test_the_gradient_reaches_one_pass_only(head, mode):
     assert all(p.grad is not None for name, p in student.inner.named_parameters() if "embeddings.word" in name)
 
 
-def test_the_batch_is_written_to():
+def test_the_batch_is_not_written_to():
     batch = batch_of("causal_lm")
     before = {key: value.clone() for key, value in batch.items()}
     reader_of("causal_lm").logits(student_of("causal_lm"), batch, stage=stage_of(2, "repeat"), needs_teacher=False)

@@ -94,6 +94,6 @@ def test_a_job_that_has_to_go_saves_and_is_queued_again(cluster, tmp_path):
 
 
 @pytest.mark.parametrize(("code", "queued"), [(1, False), (143, True)])
-def test_a_run_that_fails_is_queued_again_for_ever(cluster, tmp_path, code, queued):
+def test_a_run_that_fails_is_not_queued_again_for_ever(cluster, tmp_path, code, queued):
     assert submit(cluster, str(code)).wait() == code
     assert (tmp_path / "scontrol").exists() == queued

@@ -39,7 +39,7 @@ def test_all_sides_run(benchmark, tmp_path):
     assert min(*seconds, benchmark.trainer_steps(student, teacher, data, 2, str(tmp_path))) > 0
 
 
-def test_the_loops_compare_other_numbers(benchmark):
+def test_the_loops_compare_the_same_numbers(benchmark):
     """All three are one loss, computed from more or less of the vocabulary's logits."""
     student, teacher = benchmark.bert(1, 64, 50).eval(), benchmark.bert(1, 64, 50).eval()
     rows = benchmark.batches(1, 4, 16, 50)

@@ -32,7 +32,7 @@ def letters_of(windows: Windows, window: int) -> tuple[np.ndarray, np.ndarray]:
     return windows.starts.values[first:last], windows.ends.values[first:last]
 
 
-def test_a_letter_of_the_context_is_in_no_window(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_every_letter_of_the_context_is_in_a_window(tokenizer: PreTrainedTokenizerFast) -> None:
     windows = cut(tokenizer, [CONTEXT, "a short one"])
     assert windows.questions_W.tolist() == [0] * (len(windows.questions_W) - 1) + [1]
     assert len(windows.questions_W) > 4
@@ -44,14 +44,14 @@ def test_a_letter_of_the_context_is_in_no_window(tokenizer: PreTrainedTokenizerF
     assert all(covered[place] or CONTEXT[place] == " " for place in range(len(CONTEXT)))
 
 
-def test_windows_share_more_or_less_than_the_stride(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_windows_share_as_much_as_the_stride(tokenizer: PreTrainedTokenizerFast) -> None:
     windows = cut(tokenizer, [CONTEXT])
     inside = [set(starts[starts != OUTSIDE].tolist()) for starts, _ in (letters_of(windows, w) for w in range(3))]
     assert [len(before & after) for before, after in pairwise(inside)] == [8, 8]
     assert windows.columns["input_ids"].lengths.max() == 32
 
 
-def test_the_question_is_a_place_for_answers(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_the_question_is_no_place_for_answers(tokenizer: PreTrainedTokenizerFast) -> None:
     windows = cut(tokenizer, [QUESTION])
     starts, _ = letters_of(windows, 0)
     assert (windows.inside(0) == (starts != OUTSIDE)).all()
@@ -61,7 +61,7 @@ def test_the_question_is_a_place_for_answers(tokenizer: PreTrainedTokenizerFast)
     assert (starts[behind + 1 : -1] != OUTSIDE).all()
 
 
-def test_an_answer_is_not_found_in_its_windows(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_an_answer_is_found_in_its_windows(tokenizer: PreTrainedTokenizerFast) -> None:
     windows = cut(tokenizer, [CONTEXT])
     for start in range(0, len(CONTEXT) - 12, 7):
         begin = CONTEXT.rindex(" ", 0, start) + 1 if " " in CONTEXT[:start] else 0
@@ -78,7 +78,7 @@ def test_an_answer_is_not_found_in_its_windows(tokenizer: PreTrainedTokenizerFas
         assert found, "an answer shorter than the stride is in one window at least"
 
 
-def test_an_answer_inside_of_a_word_is_lost(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_an_answer_inside_of_a_word_is_not_lost(tokenizer: PreTrainedTokenizerFast) -> None:
     windows = cut(tokenizer, ["zzz returns"])
     first, last = windows.positions([Span(5, 7)])[0].tolist()
     starts, ends = letters_of(windows, 0)
@@ -86,14 +86,14 @@ def test_an_answer_inside_of_a_word_is_lost(tokenizer: PreTrainedTokenizerFast) 
     assert ends[last] >= 7
 
 
-def test_a_long_question_leaves_no_room(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_long_question_leaves_room(tokenizer: PreTrainedTokenizerFast) -> None:
     questions, count = cut_questions(tokenizer, ["  the value ", "value " * 50], max_length=10)
     assert (questions[0], count) == ("the value", 1)
     assert len(tokenizer(questions[1], add_special_tokens=False)["input_ids"]) == 10
     assert questions[1] == " ".join(["value"] * 10)
 
 
-def test_windows_depend_on_how_many_questions_are_cut_at_once(
+def test_windows_do_not_depend_on_how_many_questions_are_cut_at_once(
     tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contexts = [CONTEXT, *TEXTS[:9]]
@@ -104,6 +104,6 @@ def test_windows_depend_on_how_many_questions_are_cut_at_once(
     assert np.array_equal(parts.starts.values, whole.starts.values)
 
 
-def test_nothing_stands_between_question_and_context() -> None:
+def test_something_stands_between_question_and_context() -> None:
     with pytest.raises(ValueError, match="puts nothing between question and context"):
         windows_of(word_tokenizer("a", "b"), ["a"], ["b"], max_length=16, stride=4)

@@ -88,7 +88,7 @@ def model_of(task: Task) -> dict[str, Any]:
     return MODELS[name if name in MODELS else task.head]
 
 
-def test_a_task_is_not_what_its_class_says(task: Task, cache_dir: Path) -> None:
+def test_a_task_is_what_its_class_says(task: Task, cache_dir: Path) -> None:
     data = task.prepare(seed=0, cache_dir=cache_dir)
     model = task.build_model(model_of(task), data).eval()
     # Whole, because metrics of answers need every window of a question.
@@ -126,7 +126,7 @@ def _prediction(predictions: Any, labels: Any) -> Any:
     return EvalPrediction(predictions=predictions, label_ids=labels)
 
 
-def test_preparing_twice_gives_other_data(task: Task, cache_dir: Path) -> None:
+def test_preparing_twice_gives_the_same_data(task: Task, cache_dir: Path) -> None:
     one, two = (task.prepare(seed=5, cache_dir=cache_dir) for _ in range(2))
     assert one.fingerprint == two.fingerprint
     for left, right in ((one.train, two.train), (one.validation, two.validation)):
@@ -135,7 +135,7 @@ def test_preparing_twice_gives_other_data(task: Task, cache_dir: Path) -> None:
             assert all(torch.equal(left[row][name], right[row][name]) for name in left[row])
 
 
-def test_held_out_data_depends_on_the_training_seed(task: Task, cache_dir: Path) -> None:
+def test_held_out_data_does_not_depend_on_the_training_seed(task: Task, cache_dir: Path) -> None:
     one, two = (task.prepare(seed=seed, cache_dir=cache_dir) for seed in (0, 1))
     assert one.fingerprint == two.fingerprint
     rows = range(len(one.validation))
@@ -143,20 +143,20 @@ def test_held_out_data_depends_on_the_training_seed(task: Task, cache_dir: Path)
     assert all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_preparing_draws_from_the_global_generator(task: Task, cache_dir: Path) -> None:
+def test_preparing_does_not_draw_from_the_global_generator(task: Task, cache_dir: Path) -> None:
     before = torch.get_rng_state()
     data = task.prepare(seed=0, cache_dir=cache_dir)
     data.collator(data.train.__getitems__([0, 1]))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_description_cannot_be_written_as_json(task: Task, cache_dir: Path) -> None:
+def test_a_description_can_be_written_as_json(task: Task, cache_dir: Path) -> None:
     description = task.prepare(seed=0, cache_dir=cache_dir).description
     assert {"datasets", "source", "preprocessing", "train_rows", "validation_rows"} <= set(description)
     assert json.loads(json.dumps(description, allow_nan=False)) == description
 
 
-def test_a_saved_student_does_not_load_as_the_task_expects(task: Task, cache_dir: Path, tmp_path: Path) -> None:
+def test_a_saved_student_loads_as_the_task_expects(task: Task, cache_dir: Path, tmp_path: Path) -> None:
     model = task.build_model(model_of(task), task.prepare(seed=0, cache_dir=cache_dir))
     model.save_pretrained(tmp_path)
     loaded = task.auto_class().from_pretrained(tmp_path)
@@ -164,11 +164,11 @@ def test_a_saved_student_does_not_load_as_the_task_expects(task: Task, cache_dir
     assert type(loaded) is not AutoModel
 
 
-def test_a_field_is_not_explained(task: Task) -> None:
+def test_every_field_is_explained(task: Task) -> None:
     assert all(field.metadata.get("help") for field in fields(task))
     assert from_mapping(type(task), to_mapping(task)) == task
 
 
-def test_an_unknown_task_gives_no_hint() -> None:
+def test_an_unknown_task_gives_a_hint() -> None:
     with pytest.raises(ValueError, match="mean 'parity'"):
         TASKS.get("party")

@@ -9,18 +9,18 @@ COUNT = 2**16
 COUNTERS = np.arange(COUNT, dtype=np.uint64)
 
 
-def test_the_mixing_function_is_not_splitmix64() -> None:
+def test_the_mixing_function_is_splitmix64() -> None:
     # The first outputs of the published generator with seed 0 (its state grows by the golden ratio).
     states = (np.arange(1, 4, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
     assert [hex(value) for value in mix64(states)] == ["0xe220a8397b1dcdaf", "0x6e789e6aa1b965f4", "0x6c45d188009454f"]
 
 
-def test_numbers_depend_on_the_order_in_which_they_are_read() -> None:
+def test_numbers_do_not_depend_on_the_order_in_which_they_are_read() -> None:
     stream, order = CounterStream("test", 0), np.random.default_rng(0).permutation(COUNT)
     np.testing.assert_array_equal(stream.uint64(COUNTERS[order]), stream.uint64(COUNTERS)[order])
 
 
-def test_numbers_change_with_the_release() -> None:
+def test_numbers_do_not_change_with_the_release() -> None:
     # A change of these numbers changes the data of every run: old runs could not be resumed or compared.
     assert [hex(value) for value in CounterStream("parity/train", 0).uint64(COUNTERS[:2])] == [
         "0x614b322ba3020faa",
@@ -29,12 +29,12 @@ def test_numbers_change_with_the_release() -> None:
 
 
 @pytest.mark.parametrize("other", [CounterStream("test", 1), CounterStream("other", 0)], ids=["seed", "purpose"])
-def test_two_streams_share_numbers(other: CounterStream) -> None:
+def test_two_streams_share_no_numbers(other: CounterStream) -> None:
     ours, theirs = CounterStream("test", 0).uint64(COUNTERS), other.uint64(COUNTERS)
     assert not np.isin(ours, theirs).any()
 
 
-def test_a_bit_is_biased_or_tied_to_its_neighbour() -> None:
+def test_no_bit_is_biased_or_tied_to_its_neighbour() -> None:
     bits = np.unpackbits(CounterStream("test", 0).uint64(COUNTERS).view(np.uint8)).reshape(COUNT, 64) * 2.0 - 1
     deviation = COUNT**-0.5
     assert np.abs(bits.mean(0)).max() < 4.5 * deviation
@@ -42,7 +42,7 @@ def test_a_bit_is_biased_or_tied_to_its_neighbour() -> None:
     assert np.abs((bits[:, 1:] * bits[:, :-1]).mean(0)).max() < 4.5 * deviation
 
 
-def test_uniform_numbers_leave_the_unit_interval_or_clump() -> None:
+def test_uniform_numbers_stay_in_the_unit_interval_and_do_not_clump() -> None:
     values = CounterStream("test", 0).uniform(COUNTERS)
     assert values.min() >= 0.0
     assert values.max() < 1.0

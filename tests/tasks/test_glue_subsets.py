@@ -6,7 +6,7 @@ from hf_distill.metrics.sentence_metrics import of_classes, of_numbers
 from hf_distill.tasks.glue_subsets import glue_subsets
 
 
-def test_a_subset_of_glue_is_missing() -> None:
+def test_no_subset_of_glue_is_missing() -> None:
     assert list(glue_subsets()) == ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
 
 
@@ -24,7 +24,7 @@ def test_a_subset_of_glue_is_missing() -> None:
         ("wnli", ["sentence1", "sentence2"], ["not_entailment", "entailment"], {"accuracy"}),
     ],
 )
-def test_a_subset_is_not_the_hubs(subset: str, columns: list[str], classes: list[str], metrics: set[str]) -> None:
+def test_a_subset_is_the_hubs(subset: str, columns: list[str], classes: list[str], metrics: set[str]) -> None:
     layout = glue_subsets()[subset]
     assert (list(layout.texts), list(layout.classes), set(layout.metrics)) == (columns, classes, metrics)
     assert metrics <= set(of_classes() if classes else of_numbers())

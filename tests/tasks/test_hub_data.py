@@ -10,7 +10,7 @@ from hf_distill.tasks.hub_data import HubData, check_column
 INSTEAD = "read local files"
 
 
-def test_a_folder_is_read_without_its_split_or_looked_for_on_the_hub(tmp_path: Path) -> None:
+def test_a_folder_is_read_with_its_split_and_not_looked_for_on_the_hub(tmp_path: Path) -> None:
     for split, count in (("train", 3), ("validation", 2)):
         lines = [json.dumps({"text": f"{split} {row}"}) for row in range(count)]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
@@ -22,7 +22,7 @@ def test_a_folder_is_read_without_its_split_or_looked_for_on_the_hub(tmp_path: P
         data.rows("test")
 
 
-def test_a_data_set_out_of_reach_is_named_without_a_way_out() -> None:
+def test_a_data_set_out_of_reach_is_named_with_a_way_out() -> None:
     message = (
         r"(?s)'org/none', configuration 'small' at revision 'v1'.*hf download --repo-type dataset org/none.*local"
     )
@@ -30,7 +30,7 @@ def test_a_data_set_out_of_reach_is_named_without_a_way_out() -> None:
         HubData("org/none", name="small", revision="v1", instead=INSTEAD)
 
 
-def test_a_missing_column_is_not_named(tmp_path: Path) -> None:
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text('{"image": "x", "fine_label": 1}\n', encoding="utf-8")
     rows = HubData(str(tmp_path), name=None, revision=None, instead=INSTEAD).rows("train")
     check_column(rows, "image", key="data.image_column", source="x")

@@ -40,7 +40,7 @@ def write_parquet(file: Path, *, count: int = 12, size: tuple[int, int] = (8, 8)
 # ---- data ----
 
 
-def test_the_digits_are_unevenly_held_out_or_not_normalised() -> None:
+def test_the_digits_are_evenly_held_out_and_normalised() -> None:
     data = prepared()
     assert (len(data.train), len(data.validation)) == (1438, 359)
     train, validation = batch_of(data.train), batch_of(data.validation)
@@ -52,7 +52,7 @@ def test_the_digits_are_unevenly_held_out_or_not_normalised() -> None:
     assert np.abs(shares - 0.2).max() < 0.004
 
 
-def test_a_held_out_image_is_trained_on() -> None:
+def test_no_held_out_image_is_trained_on() -> None:
     rows = [
         {tuple(image.flatten().tolist()) for image in batch_of(side)["pixel_values"]}
         for side in (prepared().train, prepared().validation)
@@ -61,7 +61,7 @@ def test_a_held_out_image_is_trained_on() -> None:
     assert not rows[0] & rows[1]
 
 
-def test_few_examples_change_what_is_held_out_or_leave_a_class_out() -> None:
+def test_few_examples_keep_what_is_held_out_and_leave_no_class_out() -> None:
     few, all_of_them = prepared(train_examples=50), prepared()
     assert np.bincount(batch_of(few.train)["labels"]).tolist() == [5] * 10
     assert torch.equal(batch_of(few.validation)["labels"], batch_of(all_of_them.validation)["labels"])
@@ -69,7 +69,7 @@ def test_few_examples_change_what_is_held_out_or_leave_a_class_out() -> None:
     assert not torch.equal(batch_of(few.train)["labels"], batch_of(other.train)["labels"])
 
 
-def test_training_seeds_move_images_alike_or_resumed_runs_otherwise() -> None:
+def test_training_seeds_move_images_differently_and_resumed_runs_alike() -> None:
     moves = {"crop_padding": 2, "flip": True, "copies": 4}
     zero, again, one = (batch_of(prepared(seed, **moves).train, 20)["pixel_values"] for seed in (0, 0, 1))
     assert torch.equal(zero, again)
@@ -78,7 +78,7 @@ def test_training_seeds_move_images_alike_or_resumed_runs_otherwise() -> None:
     assert torch.equal(*(batch_of(prepared(seed, **moves).validation)["pixel_values"] for seed in (0, 1)))
 
 
-def test_held_out_images_of_their_own_are_normalised_by_themselves(tmp_path: Path) -> None:
+def test_held_out_images_of_their_own_are_not_normalised_by_themselves(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     write_parquet(tmp_path / "data" / "train.parquet")
     write_parquet(tmp_path / "data" / "test.parquet", count=4, seed=1)
@@ -96,7 +96,7 @@ def test_held_out_images_of_their_own_are_normalised_by_themselves(tmp_path: Pat
     torch.testing.assert_close(channel, expected, rtol=0, atol=1e-5)
 
 
-def test_other_data_has_the_same_fingerprint(tmp_path: Path) -> None:
+def test_other_data_has_another_fingerprint(tmp_path: Path) -> None:
     base = ImageClassification()
     tasks = [base, replace(base, data_seed=1), replace(base, train_examples=99), replace(base, flip=True)]
     prints = [task.prepare(seed=seed, cache_dir=NOWHERE).fingerprint for task in tasks for seed in (0, 1)]
@@ -108,7 +108,7 @@ def test_other_data_has_the_same_fingerprint(tmp_path: Path) -> None:
     assert moved[0] == moved[1] != moved[2]
 
 
-def test_a_description_hides_what_was_done() -> None:
+def test_a_description_shows_what_was_done() -> None:
     description = prepared(image_size=16, crop_padding=2, flip=True, copies=5).description
     assert description["preprocessing"] == (
         "16 × 16 pixels, RGB, normalised; in training shifted by up to 2 pixels and mirrored at random, 5 such copies "
@@ -121,7 +121,7 @@ def test_a_description_hides_what_was_done() -> None:
 # ---- models ----
 
 
-def test_a_resnet_is_a_resnet_50_of_a_thousand_classes() -> None:
+def test_a_resnet_is_no_resnet_50_of_a_thousand_classes() -> None:
     task = ImageClassification(image_size=32)
     config = task.build_model({"architecture": "resnet"}, task.prepare(seed=0, cache_dir=NOWHERE)).config
     assert (config.layer_type, config.hidden_sizes, config.depths) == ("basic", [64, 128, 256, 512], [2, 2, 2, 2])
@@ -130,7 +130,7 @@ def test_a_resnet_is_a_resnet_50_of_a_thousand_classes() -> None:
     assert config.label2id == {str(number): number for number in range(10)}
 
 
-def test_the_resnet_of_the_recipe_keeps_the_defaults_of_another() -> None:
+def test_the_resnet_of_the_recipe_keeps_no_defaults_of_another() -> None:
     task = ImageClassification(channels=1)
     spec = {"architecture": "resnet", "config": {"hidden_sizes": [8, 16, 32], "layer_type": "bottleneck"}}
     config = task.build_model(spec, task.prepare(seed=0, cache_dir=NOWHERE)).config
@@ -140,7 +140,7 @@ def test_the_resnet_of_the_recipe_keeps_the_defaults_of_another() -> None:
 
 @pytest.mark.parametrize("architecture", ["resnet", "vit", "convnext"])
 @pytest.mark.parametrize("size", [None, 32])
-def test_a_model_that_was_built_cannot_read_the_images(architecture: str, size: int | None) -> None:
+def test_a_model_that_was_built_can_read_the_images(architecture: str, size: int | None) -> None:
     task = ImageClassification(image_size=size)
     data = task.prepare(seed=0, cache_dir=NOWHERE)
     small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
@@ -150,7 +150,7 @@ def test_a_model_that_was_built_cannot_read_the_images(architecture: str, size: 
         assert model(**batch_of(data.validation, 3)).logits.shape == (3, 10)
 
 
-def test_small_images_are_one_patch_or_patches_cut_images_in_the_middle() -> None:
+def test_small_images_are_several_patches_that_cut_no_image_in_the_middle() -> None:
     assert {size: patch_size(size) for size in (1, 8, 28, 32, 33, 64, 96, 224, 384)} == {
         **{1: 1, 8: 1, 28: 2, 32: 4},
         **{33: 3, 64: 8, 96: 12, 224: 16, 384: 16},
@@ -177,13 +177,13 @@ def test_small_images_are_one_patch_or_patches_cut_images_in_the_middle() -> Non
         ({"architecture": "bert"}, "no AutoModelForImageClassification can be built from 'bert'"),
     ],
 )
-def test_a_model_that_does_not_fit_is_trained(spec: dict[str, Any], message: str) -> None:
+def test_a_model_that_does_not_fit_is_refused(spec: dict[str, Any], message: str) -> None:
     task = ImageClassification()
     with pytest.raises(ValueError, match=message):
         task.build_model(spec, task.prepare(seed=0, cache_dir=NOWHERE))
 
 
-def test_weights_of_other_classes_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_weights_of_other_classes_are_not_taken_as_they_are(tmp_path: Path) -> None:
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     sizes |= {"image_size": 8, "patch_size": 2}
     for name, labels in (("fitting", 10), ("other", 4)):
@@ -199,7 +199,7 @@ def test_weights_of_other_classes_are_taken_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", [3, 5, 6, 10])
-def test_the_metrics_disagree_with_scikit_learn(classes: int) -> None:
+def test_the_metrics_agree_with_scikit_learn(classes: int) -> None:
     generator = np.random.default_rng(0)
     logits, labels = generator.normal(size=(97, classes)), generator.integers(0, classes, 97)
     expected = {"accuracy": accuracy_score(labels, logits.argmax(-1))}
@@ -210,7 +210,7 @@ def test_the_metrics_disagree_with_scikit_learn(classes: int) -> None:
         assert metrics == pytest.approx(expected, abs=1e-12)
 
 
-def test_a_model_that_prefers_nothing_has_every_class_among_its_best() -> None:
+def test_a_model_that_prefers_nothing_does_not_have_every_class_among_its_best() -> None:
     metrics = compute_metrics(EvalPrediction(predictions=np.zeros((10, 10)), label_ids=np.arange(10)))
     assert metrics == {"accuracy": 0.1, "top_5_accuracy": 0.5}
 
@@ -233,24 +233,24 @@ def test_a_model_that_prefers_nothing_has_every_class_among_its_best() -> None:
         ({"imagesize": 3}, "Did you mean `image_size`"),
     ],
 )
-def test_impossible_fields_are_taken(fields: dict[str, Any], message: str) -> None:
+def test_impossible_fields_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TASKS.build({"name": "image_classification", **fields}, path="task")
 
 
-def test_more_images_than_there_are_are_trained_on() -> None:
+def test_more_images_than_there_are_are_refused() -> None:
     with pytest.raises(ValueError, match=r"train_examples: 5000 asked for, but digits .* has 1438 to train on"):
         prepared(train_examples=5000)
 
 
-def test_oblong_images_are_cut_or_stretched_unasked(tmp_path: Path) -> None:
+def test_oblong_images_are_not_cut_or_stretched_unasked(tmp_path: Path) -> None:
     data = {"path": str(write_parquet(tmp_path / "x.parquet", size=(8, 6)))}
     with pytest.raises(ValueError, match=r"have 8 × 6 pixels; set task\.image_size"):
         prepared(data=data)
     assert prepared(data=data, image_size=6).description["image_size"] == 6
 
 
-def test_held_out_images_of_another_size_reach_the_models(tmp_path: Path) -> None:
+def test_held_out_images_of_another_size_do_not_reach_the_models(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     write_parquet(tmp_path / "data" / "train.parquet")
     write_parquet(tmp_path / "data" / "test.parquet", size=(9, 9))
@@ -258,7 +258,7 @@ def test_held_out_images_of_another_size_reach_the_models(tmp_path: Path) -> Non
         prepared(data={"hub": str(tmp_path / "data"), "validation_split": "test"})
 
 
-def test_one_image_of_each_class_leaves_nothing_held_out_in_silence(tmp_path: Path) -> None:
+def test_one_image_of_each_class_does_not_leave_nothing_held_out_in_silence(tmp_path: Path) -> None:
     data = {"path": str(write_parquet(tmp_path / "x.parquet", count=2))}
     with pytest.raises(ValueError, match=r"2 images of .* leave 2 to train on and 0 held out.*by validation_split"):
         prepared(data=data)

@@ -47,7 +47,7 @@ def test_a_kind_of_image_keeps_its_channels(mode: str, channels: int) -> None:
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (3, "L"), (3, "RGBA")])
 @pytest.mark.parametrize("size", [4, 8, 21])
-def test_the_students_image_processor_shows_it_something_else(channels: int, mode: str, size: int) -> None:
+def test_the_students_image_processor_shows_it_the_same(channels: int, mode: str, size: int) -> None:
     array = np.random.default_rng(0).integers(0, 256, (8, 8, len(mode)), dtype=np.uint8)
     image = Image.fromarray(array.squeeze())
     assert image.mode == mode
@@ -58,7 +58,7 @@ def test_the_students_image_processor_shows_it_something_else(channels: int, mod
     torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
 
 
-def test_shades_of_grey_become_something_else_than_grey() -> None:
+def test_shades_of_grey_stay_grey() -> None:
     shades = np.arange(64, dtype=np.uint8).reshape(8, 8)
     for channels in (1, 3):
         pixels = Framing(channels=channels, size=None)(shades)
@@ -69,7 +69,7 @@ def test_shades_of_grey_become_something_else_than_grey() -> None:
 # ---- colours ----
 
 
-def test_mean_and_deviation_disagree_with_numpy() -> None:
+def test_mean_and_deviation_agree_with_numpy() -> None:
     images = noise(2100, size=3, channels=3)
     values = images.pixels_NHWC.reshape(-1, 3) / 255
     found = colours_of(images)
@@ -77,7 +77,7 @@ def test_mean_and_deviation_disagree_with_numpy() -> None:
     np.testing.assert_allclose(found.std, values.std(0), rtol=1e-9)
 
 
-def test_a_channel_that_never_varies_is_divided_by_zero() -> None:
+def test_a_channel_that_never_varies_is_not_divided_by_zero() -> None:
     images = Images(np.full((3, 2, 2, 1), 51, dtype=np.uint8), np.zeros(3, dtype=np.int64))
     colours = colours_of(images)
     assert colours == (pytest.approx((0.2,)), (1.0,))
@@ -88,14 +88,14 @@ def test_a_channel_that_never_varies_is_divided_by_zero() -> None:
 # ---- shifts and mirrors ----
 
 
-def test_an_example_depends_on_its_batch_or_its_order() -> None:
+def test_an_example_depends_on_neither_its_batch_nor_its_order() -> None:
     images, options = noise(channels=3), {"crop_padding": 2, "flip": True, "copies": 10}
     whole = shown(images, range(60), **options)
     for rows in ([59, 3, 3, 17], [0]):
         assert torch.equal(shown(images, rows, **options), whole[rows])
 
 
-def test_a_shift_is_no_shift_or_mixes_examples() -> None:
+def test_a_shift_is_a_shift_and_mixes_no_examples() -> None:
     """Each example is a window of its own image in a black frame, mirrored or not."""
     images, size, padding = noise(), 8, 2
     seen = set()
@@ -114,14 +114,14 @@ def test_a_shift_is_no_shift_or_mixes_examples() -> None:
     assert len(seen) == 50, "every shift, mirrored and not, comes up among 600"
 
 
-def test_mirrors_are_not_half() -> None:
+def test_mirrors_are_half() -> None:
     images = noise(1)
     mirrored = shown(images, range(4000), flip=True, copies=4000)[:, 0].flip(-1) * 255
     share = (mirrored.round() == torch.from_numpy(images.pixels_NHWC[0, ..., 0])).flatten(1).all(1).double().mean()
     assert abs(share - 0.5) < 4.5 * 0.5 / 4000**0.5
 
 
-def test_copies_or_seeds_show_the_same() -> None:
+def test_copies_and_seeds_show_others() -> None:
     images, options = noise(200), {"crop_padding": 3, "copies": 2}
     first, second = shown(images, range(400), **options).split(200)
     other_seed = shown(images, range(200), seed=1, **options)
@@ -130,7 +130,7 @@ def test_copies_or_seeds_show_the_same() -> None:
         assert same < 0.1, "of 49 shifts one is the same"
 
 
-def test_held_out_images_are_moved() -> None:
+def test_held_out_images_are_not_moved() -> None:
     images = noise()
     plain = ImageExamples(images, colours=PLAIN)
     pixels = plain.batch(np.arange(6))["pixel_values"]
@@ -148,7 +148,7 @@ def test_held_out_images_are_moved() -> None:
     seed=st.integers(0, 3),
 )
 @settings(derandomize=True, deadline=None, max_examples=60)
-def test_a_class_is_held_out_whole_or_not_at_all(labels: list[int], share: float, seed: int) -> None:
+def test_every_class_is_held_out_in_part(labels: list[int], share: float, seed: int) -> None:
     labels_N = np.array(labels)
     kept, held_out = hold_out(labels_N, share, seed=seed)
     assert sorted([*kept, *held_out]) == list(range(len(labels)))
@@ -157,14 +157,14 @@ def test_a_class_is_held_out_whole_or_not_at_all(labels: list[int], share: float
         assert taken == (0 if size == 1 else min(max(round(share * size), 1), size - 1))
 
 
-def test_what_is_held_out_follows_no_seed_or_the_order_of_the_data() -> None:
+def test_what_is_held_out_follows_the_seed_and_not_the_order_of_the_data() -> None:
     labels = np.repeat(np.arange(4), 50)
     sets = [set(hold_out(labels, 0.2, seed=seed)[1].tolist()) for seed in (0, 0, 1)]
     assert sets[0] == sets[1] != sets[2]
     assert not sets[0] <= {row for row in range(200) if row % 50 < 12}
 
 
-def test_a_part_of_the_images_leaves_classes_out() -> None:
+def test_a_part_of_the_images_leaves_no_class_out() -> None:
     labels = np.array([0] * 50 + [1] * 50 + [2] * 3)
     rows = choose_evenly(labels, 23, seed=0)
     assert np.array_equal(rows, np.sort(rows)) and len(set(rows.tolist())) == 23

@@ -40,7 +40,7 @@ def write_table(file: Path, labels: list[Any], *, feature: Any, image: str = "im
     return file
 
 
-def test_a_source_is_taken_for_another() -> None:
+def test_no_source_is_taken_for_another() -> None:
     assert image_source("digits") == Digits()
     assert image_source({"path": "x", "split": "test"}) == LocalImages(path="x", split="test")
     assert image_source({"hub": "o/n", "image_column": "img"}) == HubImages(hub="o/n", image_column="img")
@@ -56,12 +56,12 @@ def test_a_source_is_taken_for_another() -> None:
         (None, "got null"),
     ],
 )
-def test_a_typo_reads_other_images(spec: Any, message: str) -> None:
+def test_a_typo_is_refused(spec: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         image_source(spec)
 
 
-def test_the_digits_are_not_scikit_learns() -> None:
+def test_the_digits_are_scikit_learns() -> None:
     read = Digits().read(Framing(channels=1, size=None))
     shades, labels = load_digits(return_X_y=True)
     assert read.train.pixels_NHWC.shape == (1797, 8, 8, 1)
@@ -72,7 +72,7 @@ def test_the_digits_are_not_scikit_learns() -> None:
     assert (read.validation, read.datasets) == (None, [])
 
 
-def test_a_folder_is_read_with_its_classes_exchanged(tmp_path: Path) -> None:
+def test_a_folder_is_read_with_its_classes_in_their_places(tmp_path: Path) -> None:
     read = LocalImages(path=str(write_folder(tmp_path))).read(FRAME)
     assert read.names == sorted(COLOURS)
     assert read.train.pixels_NHWC.shape == (6, 6, 6, 3)
@@ -80,7 +80,7 @@ def test_a_folder_is_read_with_its_classes_exchanged(tmp_path: Path) -> None:
         assert tuple(pixels[2, 3]) == COLOURS[read.names[label]]
 
 
-def test_held_out_images_of_their_own_are_ignored(tmp_path: Path) -> None:
+def test_held_out_images_of_their_own_are_used(tmp_path: Path) -> None:
     write_folder(tmp_path / "train", per_class=2)
     write_folder(tmp_path / "test", per_class=1)
     read = LocalImages(path=str(tmp_path), validation_split="test").read(FRAME)
@@ -90,7 +90,7 @@ def test_held_out_images_of_their_own_are_ignored(tmp_path: Path) -> None:
         LocalImages(path=str(tmp_path), validation_split="dev").read(FRAME)
 
 
-def test_a_table_is_read_without_its_columns_or_names(tmp_path: Path) -> None:
+def test_a_table_is_read_with_its_columns_and_names(tmp_path: Path) -> None:
     file = write_table(tmp_path / "x.parquet", [1, 0, 1], feature=ClassLabel(names=["off", "on"]))
     fields = {"image_column": "img", "label_column": "fine_label"}
     read = LocalImages(path=str(file), **fields).read(FRAME)
@@ -113,7 +113,7 @@ def test_a_table_is_read_without_its_columns_or_names(tmp_path: Path) -> None:
         ({"image_column": "img", "label_column": "fine_label", "split": "train[:0]"}, r"'train\[:0\]' .* no data"),
     ],
 )
-def test_a_wrong_column_or_an_empty_split_is_trained_on(tmp_path: Path, fields: dict[str, str], message: str) -> None:
+def test_a_wrong_column_and_an_empty_split_are_refused(tmp_path: Path, fields: dict[str, str], message: str) -> None:
     file = write_table(tmp_path / "x.parquet", [0, 1], feature=ClassLabel(names=["off", "on"]))
     with pytest.raises(ValueError, match=message):
         LocalImages(path=str(file), **fields).read(FRAME)
@@ -133,13 +133,13 @@ def test_a_wrong_column_or_an_empty_split_is_trained_on(tmp_path: Path, fields: 
         ([0.5, 1.0], Value("float64"), "the label 0.5"),
     ],
 )
-def test_a_label_that_is_no_class_is_trained_on(tmp_path: Path, labels: Any, feature: Any, message: str) -> None:
+def test_a_label_that_is_no_class_is_refused(tmp_path: Path, labels: Any, feature: Any, message: str) -> None:
     file = write_table(tmp_path / "x.parquet", labels, feature=feature)
     with pytest.raises(ValueError, match=message):
         LocalImages(path=str(file), image_column="img", label_column="fine_label").read(FRAME)
 
 
-def test_classes_are_numbered_by_the_rows_that_come_first() -> None:
+def test_classes_are_not_numbered_by_the_rows_that_come_first() -> None:
     assert class_names(Value("string"), ["b", "a", "b"]) == ["a", "b"]
     assert class_names(Value("int64"), [2, 0]) == ["0", "1", "2"]
     assert class_numbers(["b", "a"], ["a", "b"], where="x").tolist() == [1, 0]
@@ -148,14 +148,14 @@ def test_classes_are_numbered_by_the_rows_that_come_first() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", "cut short"], ids=["empty", "no image", "cut short"])
-def test_an_unreadable_image_is_not_named(tmp_path: Path, content: bytes | str) -> None:
+def test_an_unreadable_image_is_named(tmp_path: Path, content: bytes | str) -> None:
     broken = write_folder(tmp_path) / "dog" / "0.png"
     broken.write_bytes(broken.read_bytes()[:45] if isinstance(content, str) else content)
     with pytest.raises(ValueError, match=r"image 2 of images of .*, train \(.*dog/0\.png\) cannot be read"):
         LocalImages(path=str(tmp_path)).read(FRAME)
 
 
-def test_images_of_several_sizes_are_refused_though_a_size_is_given(tmp_path: Path) -> None:
+def test_images_of_several_sizes_are_accepted_where_a_size_is_given(tmp_path: Path) -> None:
     write_folder(tmp_path)
     Image.new("RGB", (9, 5)).save(tmp_path / "emu" / "9.png")
     with pytest.raises(ValueError, match=r"images 0 and 6 of .* have 6 × 6 and 9 × 5 pixels; set task\.image_size"):
@@ -164,7 +164,7 @@ def test_images_of_several_sizes_are_refused_though_a_size_is_given(tmp_path: Pa
     assert read.train.pixels_NHWC.shape == (7, 4, 4, 3)
 
 
-def test_a_missing_or_empty_folder_is_an_empty_data_set(tmp_path: Path) -> None:
+def test_a_missing_or_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"data\.path: .*none' does not exist; expected a folder with a folder"):
         LocalImages(path=str(tmp_path / "none")).read(FRAME)
     with pytest.raises(ValueError, match=r"data\.path: cannot read the split 'train'"):
@@ -174,6 +174,6 @@ def test_a_missing_or_empty_folder_is_an_empty_data_set(tmp_path: Path) -> None:
         LocalImages(path=str(empty), label_column="fine_label").read(FRAME)
 
 
-def test_a_data_set_out_of_reach_does_not_say_what_to_do() -> None:
+def test_a_data_set_out_of_reach_says_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"(?s)'org/none'.*hf download.*or train on `digits`, or on local files"):
         HubImages(hub="org/none").read(FRAME)

@@ -27,7 +27,7 @@ def build(folder: Path, **fields: Any) -> Task:
     return TASKS.build({**spec, **fields}, path="task")
 
 
-def test_fewer_rows_are_the_first_ones(folder: Path) -> None:
+def test_fewer_rows_are_not_the_first_ones(folder: Path) -> None:
     assert evenly(6, 3).tolist() == [0, 2, 4]
     assert evenly(6, 6).tolist() == list(range(6))
     data = build(folder, train_examples=3, validation_examples=2).prepare(seed=0, cache_dir=folder)
@@ -37,7 +37,7 @@ def test_fewer_rows_are_the_first_ones(folder: Path) -> None:
         build(folder, train_examples=7).prepare(seed=0, cache_dir=folder)
 
 
-def test_a_moved_folder_is_other_data(folder: Path, tmp_path: Path) -> None:
+def test_a_moved_folder_is_the_same_data(folder: Path, tmp_path: Path) -> None:
     other = write_sentences(tmp_path / "moved", ["sentence"], LABELS)
     found = [
         build(place).prepare(seed=seed, cache_dir=tmp_path).fingerprint for seed, place in ((0, folder), (1, other))
@@ -46,7 +46,7 @@ def test_a_moved_folder_is_other_data(folder: Path, tmp_path: Path) -> None:
     assert build(folder, max_length=64).prepare(seed=0, cache_dir=tmp_path).fingerprint != found[0]
 
 
-def test_held_out_text_shapes_the_vocabulary(folder: Path) -> None:
+def test_held_out_text_does_not_shape_the_vocabulary(folder: Path) -> None:
     write_sentences(folder, ["sentence"], LABELS, splits=("train",))
     before = build(folder).prepare(seed=0, cache_dir=folder / "a").tokenizer
     (folder / "validation.jsonl").write_text('{"sentence": "zebra zebra", "label": 1}\n')
@@ -55,7 +55,7 @@ def test_held_out_text_shapes_the_vocabulary(folder: Path) -> None:
     assert before.get_vocab() == after.get_vocab()
 
 
-def test_pretrained_weights_do_not_learn_the_names_of_the_answers(folder: Path, tmp_path: Path) -> None:
+def test_pretrained_weights_learn_the_names_of_the_answers(folder: Path, tmp_path: Path) -> None:
     task = build(folder)
     data = task.prepare(seed=0, cache_dir=folder)
     vocabulary = {"vocab_size": len(data.tokenizer), "max_position_embeddings": 128}  # type: ignore[arg-type]
@@ -68,7 +68,7 @@ def test_pretrained_weights_do_not_learn_the_names_of_the_answers(folder: Path, 
         task.build_model({"pretrained": str(tmp_path / "other")}, data)
 
 
-def test_a_decoder_reads_no_batch_for_want_of_padding(folder: Path) -> None:
+def test_a_decoder_reads_a_batch_without_padding_of_its_own(folder: Path) -> None:
     task = build(folder, tokenizer={"train": {"kind": "bpe", "vocab_size": 320}})
     data = task.prepare(seed=0, cache_dir=folder)
     torch.manual_seed(0)
@@ -82,7 +82,7 @@ def test_a_decoder_reads_no_batch_for_want_of_padding(folder: Path) -> None:
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-def test_a_model_that_cannot_read_the_data_is_trained(folder: Path) -> None:
+def test_a_model_that_cannot_read_the_data_is_refused(folder: Path) -> None:
     task = build(folder)
     data = task.prepare(seed=0, cache_dir=folder)
     with pytest.raises(ValueError, match=r"reads 64 positions, but task\.max_length is 128"):

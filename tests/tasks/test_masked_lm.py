@@ -37,7 +37,7 @@ def text_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.where(batch["labels"] != IGNORE_INDEX, batch["labels"], batch["input_ids"])
 
 
-def test_the_shares_of_masked_random_and_kept_tokens_are_wrong(data: TaskData) -> None:
+def test_the_shares_of_masked_random_and_kept_tokens_are_right(data: TaskData) -> None:
     batch, tokenizer = everything(data.train), data.processing_class
     text, chosen = text_of(batch), batch["labels"] != IGNORE_INDEX
     ordinary = ~torch.isin(text, torch.tensor(tokenizer.all_special_ids))
@@ -53,7 +53,7 @@ def test_the_shares_of_masked_random_and_kept_tokens_are_wrong(data: TaskData) -
     assert kept == pytest.approx(0.1 + chance, abs=5 * (0.09 / count) ** 0.5)
 
 
-def test_random_tokens_are_special_or_few(data: TaskData) -> None:
+def test_random_tokens_are_many_and_not_special(data: TaskData) -> None:
     batch, tokenizer = everything(data.train), data.processing_class
     text = text_of(batch)
     random = batch["input_ids"][(batch["input_ids"] != text) & (batch["input_ids"] != tokenizer.mask_token_id)]
@@ -61,7 +61,7 @@ def test_random_tokens_are_special_or_few(data: TaskData) -> None:
     assert len(set(random.tolist())) > 0.9 * (len(tokenizer) - 5)
 
 
-def test_blocks_lack_their_ends_or_padding_is_attended_to(data: TaskData) -> None:
+def test_blocks_have_their_ends_and_padding_is_not_attended_to(data: TaskData) -> None:
     tokenizer = data.processing_class
     for dataset in (data.train, data.validation):
         batch = everything(dataset)
@@ -74,7 +74,7 @@ def test_blocks_lack_their_ends_or_padding_is_attended_to(data: TaskData) -> Non
     assert used[-1] < 32, "the held-out tail is dropped"
 
 
-def test_the_held_out_masks_change_between_evaluations_or_seeds(task: MaskedLM, cache_dir: Path) -> None:
+def test_the_held_out_masks_stay_between_evaluations_and_seeds(task: MaskedLM, cache_dir: Path) -> None:
     one, other = (task.prepare(seed=seed, cache_dir=cache_dir).validation for seed in (0, 1))
     first = everything(one)
     for again in (everything(one), everything(other)):
@@ -83,7 +83,7 @@ def test_the_held_out_masks_change_between_evaluations_or_seeds(task: MaskedLM, 
     assert torch.equal(rows["input_ids"], first["input_ids"][[5, 3]])
 
 
-def test_training_masks_are_the_same_for_every_seed_or_copy(task: MaskedLM, cache_dir: Path) -> None:
+def test_training_masks_differ_for_every_seed_and_copy(task: MaskedLM, cache_dir: Path) -> None:
     zero, one = (everything(task.prepare(seed=seed, cache_dir=cache_dir).train) for seed in (0, 1))
     assert torch.equal(text_of(zero), text_of(one))
     chosen, by_other_seed = zero["labels"] != IGNORE_INDEX, one["labels"] != IGNORE_INDEX
@@ -96,7 +96,7 @@ def test_training_masks_are_the_same_for_every_seed_or_copy(task: MaskedLM, cach
     assert rest[first].double().mean().item() == pytest.approx(0.15, abs=5 * deviation)
 
 
-def test_training_masks_are_those_of_the_held_out_text(data: TaskData) -> None:
+def test_training_masks_are_not_those_of_the_held_out_text(data: TaskData) -> None:
     blocks = Blocks(np.full((50, 32), 40, dtype=np.int32), np.full(50, 32, dtype=np.int32))
     train, held_out = (
         everything(
@@ -107,7 +107,7 @@ def test_training_masks_are_those_of_the_held_out_text(data: TaskData) -> None:
     assert not torch.equal(train["labels"], held_out["labels"])
 
 
-def test_a_tokenizer_without_mask_is_taken(text_folder: Path) -> None:
+def test_a_tokenizer_without_mask_is_refused(text_folder: Path) -> None:
     tokenizer = train_tokenizer(["a b c"], kind="bpe", vocab_size=300)
     tokenizer.mask_token = None
     blocks = Blocks(np.zeros((1, 8), dtype=np.int32), np.full(1, 8, dtype=np.int32))
@@ -118,12 +118,12 @@ def test_a_tokenizer_without_mask_is_taken(text_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"), [({"mask_rate": 0.0}, "between 0 and 1"), ({"mask_copies": 0}, "at least 1")]
 )
-def test_nothing_is_predicted(fields: dict[str, Any], message: str) -> None:
+def test_settings_that_predict_nothing_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MaskedLM(**fields)
 
 
-def test_a_byte_level_vocabulary_cannot_be_masked(text_folder: Path, cache_dir: Path) -> None:
+def test_a_byte_level_vocabulary_can_be_masked(text_folder: Path, cache_dir: Path) -> None:
     task = MaskedLM(
         data={"path": str(text_folder)}, tokenizer={"train": {"kind": "bpe", "vocab_size": 300}}, max_length=32
     )
@@ -158,14 +158,14 @@ def train(task: MaskedLM, data: TaskData, folder: Path, *, resume: bool | str = 
     return trainer
 
 
-def test_a_resumed_run_masks_other_tokens(task: MaskedLM, data: TaskData, tmp_path: Path) -> None:
+def test_a_resumed_run_masks_the_same_tokens(task: MaskedLM, data: TaskData, tmp_path: Path) -> None:
     whole = train(task, data, tmp_path / "run")
     resumed = train(task, data, tmp_path / "again", resume=str(tmp_path / "run" / "checkpoint-3"))
     for name, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], value), name
 
 
-def test_the_trainer_measures_something_else(task: MaskedLM, data: TaskData, tmp_path: Path) -> None:
+def test_the_trainer_measures_the_same(task: MaskedLM, data: TaskData, tmp_path: Path) -> None:
     trainer = train(task, data, tmp_path)
     measured = trainer.evaluate()
     batch = everything(data.validation)

@@ -21,7 +21,7 @@ def by_folder(tmp_path: Path) -> str:
     return str(tmp_path / "{language}")
 
 
-def test_languages_with_tables_of_their_own_are_mixed(by_folder: str, tmp_path: Path) -> None:
+def test_languages_with_tables_of_their_own_are_not_mixed(by_folder: str, tmp_path: Path) -> None:
     task = build(data={"path": by_folder}, language="en", evaluation_languages=["en", "de", "sw"])
     data = task.prepare(seed=0, cache_dir=tmp_path)
     assert (data.description["train_rows"], data.description["validation_rows"]) == (4, 4)
@@ -30,7 +30,7 @@ def test_languages_with_tables_of_their_own_are_mixed(by_folder: str, tmp_path: 
 
 
 @pytest.mark.parametrize("mark", ["{}", "{}-1234-1"])
-def test_languages_of_one_table_are_mixed(mark: str, tmp_path: Path) -> None:
+def test_languages_of_one_table_are_not_mixed(mark: str, tmp_path: Path) -> None:
     """A column of languages, or of ids that begin with one, as in TyDi QA; `english` is no `en`."""
     rows = [
         row
@@ -49,7 +49,7 @@ def test_languages_of_one_table_are_mixed(mark: str, tmp_path: Path) -> None:
         build(**fields, evaluation_languages=["fi"]).prepare(seed=0, cache_dir=tmp_path)
 
 
-def test_tags_in_another_order_are_taken_by_their_numbers(by_folder: str, tmp_path: Path) -> None:
+def test_tags_in_another_order_are_not_taken_by_their_numbers(by_folder: str, tmp_path: Path) -> None:
     """The German table numbers its tags the other way round."""
     german = tmp_path / "de"
     (german / "labels.json").write_text('["' + '", "'.join(reversed(TAGS)) + '"]')
@@ -72,12 +72,12 @@ def test_tags_in_another_order_are_taken_by_their_numbers(by_folder: str, tmp_pa
         ({"data": {"path": "x/{language}"}, "language": "en", "evaluation_languages": ["a", "a"]}, "stands twice"),
     ],
 )
-def test_impossible_fields_are_taken(fields: dict[str, Any], message: str) -> None:
+def test_impossible_fields_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(**fields)
 
 
-def test_a_language_that_is_missing_is_left_out(by_folder: str, tmp_path: Path) -> None:
+def test_a_language_that_is_missing_is_refused(by_folder: str, tmp_path: Path) -> None:
     task = build(data={"path": by_folder}, language="en", evaluation_languages=["fi"])
     with pytest.raises(ValueError, match="fi' is no folder"):
         task.prepare(seed=0, cache_dir=tmp_path)

@@ -26,7 +26,7 @@ def shown(data: Any, count: int = 200) -> set[bytes]:
 
 
 @pytest.mark.parametrize("make", [Pcfg, PcfgCausal])
-def test_training_seeds_share_sentences_or_differ_in_what_is_held_out(make: Any) -> None:
+def test_training_seeds_share_no_sentences_and_all_that_is_held_out(make: Any) -> None:
     task = make(root=16)
     zero, one = prepared(task), prepared(task, seed=1)
     # Beginnings of 29 terminals repeat by chance; whole sets of 200 do not.
@@ -36,7 +36,7 @@ def test_training_seeds_share_sentences_or_differ_in_what_is_held_out(make: Any)
     assert shown(prepared(make(root=16, data_seed=1)).validation) != shown(zero.validation)
 
 
-def test_the_papers_sets_have_other_sizes() -> None:
+def test_the_papers_sets_have_their_sizes() -> None:
     task = Pcfg()
     data = prepared(task)
     assert (len(data.train), len(data.validation)) == (2**20, 4096)
@@ -44,14 +44,14 @@ def test_the_papers_sets_have_other_sizes() -> None:
     assert data.train[2**20 - 1]["labels"].ndim == 1
 
 
-def test_a_grammar_of_the_family_cannot_be_used() -> None:
+def test_every_grammar_of_the_family_can_be_used() -> None:
     for name in ("cfg3b", "cfg3f", "cfg3g", "cfg3h", "cfg3i"):
         data = prepared(TASKS.build({"name": "pcfg", "grammar": name}, path="task"))
         assert name in data.description["source"]
         assert data.train[0]["input_ids"].shape[0] > 60
 
 
-def test_models_are_built_with_another_vocabulary_or_too_few_positions() -> None:
+def test_models_are_built_with_the_vocabulary_and_enough_positions() -> None:
     bert = Pcfg(root=16).build_model({"architecture": "bert", "config": BERT}, prepared(Pcfg(root=16)))
     assert (bert.config.vocab_size, bert.config.pad_token_id) == (8, 5)
     assert bert.config.max_position_embeddings == 73
@@ -62,7 +62,7 @@ def test_models_are_built_with_another_vocabulary_or_too_few_positions() -> None
     assert (gpt2.config.vocab_size, gpt2.config.n_positions, gpt2.config.bos_token_id) == (8, 244, 3)
 
 
-def test_an_untrained_model_beats_chance() -> None:
+def test_an_untrained_model_does_not_beat_chance() -> None:
     """Chance is the share of the likeliest terminal; the loss of an untrained model is about ln 8."""
     torch.manual_seed(0)
     task = Pcfg(root=16, validation_examples=200)
@@ -79,7 +79,7 @@ def test_an_untrained_model_beats_chance() -> None:
     assert metrics["perplexity"] == pytest.approx(np.exp(metrics["nll"]))
 
 
-def test_a_resumed_run_sees_other_sentences_than_one_that_went_through(tmp_path: Path) -> None:
+def test_a_resumed_run_sees_the_sentences_of_one_that_went_through(tmp_path: Path) -> None:
     def train(folder: str, **resume: Any) -> torch.Tensor:
         task = Pcfg(root=13, train_examples=1000)
         data = prepared(task)
@@ -115,7 +115,7 @@ def test_a_resumed_run_sees_other_sentences_than_one_that_went_through(tmp_path:
         (Pcfg(root=16), {"architecture": "gpt2"}, "no AutoModelForMaskedLM can be built from 'gpt2'"),
     ],
 )
-def test_a_model_that_does_not_fit_is_trained(task: Pcfg, spec: dict[str, Any], message: str) -> None:
+def test_a_model_that_does_not_fit_is_refused(task: Pcfg, spec: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         task.build_model(spec, prepared(task))
 
@@ -132,12 +132,12 @@ def test_a_model_that_does_not_fit_is_trained(task: Pcfg, spec: dict[str, Any], 
         ({"name": "pcfg_causal", "mask_rate": 0.3}, "unknown key"),
     ],
 )
-def test_impossible_fields_are_taken(fields: dict[str, Any], message: str) -> None:
+def test_impossible_fields_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TASKS.build(fields, path="task")
 
 
-def test_other_data_has_the_same_fingerprint() -> None:
+def test_other_data_has_another_fingerprint() -> None:
     base = Pcfg()
     same = [prepared(base, seed=seed).fingerprint for seed in (0, 1)]
     others = [replace(base, root=21), replace(base, attend_masked=True), replace(base, data_seed=1), PcfgCausal()]

@@ -73,7 +73,7 @@ def used_rules(grammar: Grammar, trees: Trees) -> Iterator[tuple[int, tuple[int,
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_sentences_are_longer_or_shorter_than_the_rules_say(name: str) -> None:
+def test_sentences_are_as_long_as_the_rules_say(name: str) -> None:
     grammar = Grammar.named(name)
     mean, variance = (float(value) for value in moments(grammar))
     lengths = trees_of(grammar, 3000).lengths
@@ -84,14 +84,14 @@ def test_sentences_are_longer_or_shorter_than_the_rules_say(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_sentence_has_no_parse(name: str) -> None:
+def test_every_sentence_has_a_parse(name: str) -> None:
     grammar = Grammar.named(name)
     terminals = trees_of(grammar, 4).ancestors(0)
     for row in terminals:
         assert derives(grammar, row[row >= 0].tolist())
 
 
-def test_every_string_would_parse() -> None:
+def test_not_every_string_would_parse() -> None:
     grammar = Grammar.named("cfg3b", root=19)
     sentence = trees_of(grammar, 1).ancestors(0)[0].tolist()
     assert derives(grammar, sentence)
@@ -101,7 +101,7 @@ def test_every_string_would_parse() -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_the_ancestors_of_terminals_are_no_tree_of_the_grammar(name: str) -> None:
+def test_the_ancestors_of_terminals_are_a_tree_of_the_grammar(name: str) -> None:
     grammar = Grammar.named(name)
     trees = trees_of(grammar, 3)
     rules = list(used_rules(grammar, trees))
@@ -111,7 +111,7 @@ def test_the_ancestors_of_terminals_are_no_tree_of_the_grammar(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_some_rules_are_likelier_than_others(name: str) -> None:
+def test_all_rules_are_equally_likely(name: str) -> None:
     grammar = Grammar.named(name)
     counts = Counter(used_rules(grammar, trees_of(grammar, 120)))
     assert len({symbol for symbol, _ in counts}) == 16
@@ -121,7 +121,7 @@ def test_some_rules_are_likelier_than_others(name: str) -> None:
         assert len(seen) == 1 or chisquare(seen).pvalue > 1e-5, (symbol, seen)
 
 
-def test_the_choices_of_a_sentence_depend_on_each_other() -> None:
+def test_the_choices_of_a_sentence_do_not_depend_on_each_other() -> None:
     trees = trees_of(Grammar.named("cfg3b", root=10), 20_000)
     # 10 -> 7 9 8 | 9 8 7, 7 and 8 of 2 or 3 terminals: three free choices, eight equally likely combinations.
     sizes, last_first = trees.sizes[1].reshape(-1, 3), trees.symbols[1].reshape(-1, 3)[:, 0] == 9
@@ -131,7 +131,7 @@ def test_the_choices_of_a_sentence_depend_on_each_other() -> None:
     assert chisquare(combined).pvalue > 1e-4
 
 
-def test_a_sentence_depends_on_those_made_with_it() -> None:
+def test_a_sentence_does_not_depend_on_those_made_with_it() -> None:
     grammar = Grammar.named("cfg3f")
     sampler = TreeSampler(grammar, CounterStream("test", 3))
     together = sampler.sample(np.array([10**12, 4, 4, 9]))
@@ -146,14 +146,14 @@ def test_a_sentence_depends_on_those_made_with_it() -> None:
         assert not together.ends(0)[place, length:].any()
 
 
-def test_two_seeds_or_two_sentences_are_the_same() -> None:
+def test_two_seeds_and_two_sentences_are_not_the_same() -> None:
     grammar = Grammar.named("cfg3b")
     rows = [row.tobytes() for seed in (0, 1) for row in trees_of(grammar, 500, seed=seed).ancestors(0)]
     assert len(set(rows)) == 1000
 
 
 @pytest.mark.parametrize("root", [10, 16, 19, 22])
-def test_a_lower_root_gives_another_part_of_the_grammar(root: int) -> None:
+def test_a_lower_root_gives_the_part_of_the_grammar_below_it(root: int) -> None:
     grammar = Grammar.named("cfg3b", root=root)
     trees = trees_of(grammar, 200)
     assert grammar.height == {10: 2, 16: 4, 19: 5, 22: 6}[root]
@@ -176,6 +176,6 @@ def test_a_lower_root_gives_another_part_of_the_grammar(root: int) -> None:
         (lambda: parse_rules("7 -> a b c a"), "one to three symbols each"),
     ],
 )
-def test_no_grammar_is_taken_for_one(make, message: str) -> None:
+def test_what_is_no_grammar_is_refused(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()

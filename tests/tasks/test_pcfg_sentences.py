@@ -32,7 +32,7 @@ def masked(root: int = 16, *, seed: int = 0, **fields: Any) -> MaskedSentences:
     return MaskedSentences(sampler(root, seed=seed), CounterStream("masks", seed), **settings)
 
 
-def test_a_sentence_does_not_begin_with_bos_or_hides_it() -> None:
+def test_a_sentence_begins_with_bos_and_does_not_hide_it() -> None:
     batch = masked().batch(np.arange(1000))
     ids, labels = batch["input_ids"], batch["labels"]
     assert (ids[:, 0] == BOS).all()
@@ -46,7 +46,7 @@ def test_a_sentence_does_not_begin_with_bos_or_hides_it() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.15, 0.3])
-def test_other_shares_are_hidden_than_those_of_the_recipe(rate: float) -> None:
+def test_the_shares_of_the_recipe_are_hidden(rate: float) -> None:
     batch = masked(mask_rate=rate).batch(np.arange(4000))
     ids, labels = batch["input_ids"], batch["labels"]
     chosen, terminals = labels != -100, (ids != PAD) & (ids != BOS)
@@ -68,7 +68,7 @@ def test_positions_to_predict_can_be_attended_to_only_where_asked() -> None:
     assert torch.equal(hidden["attention_mask"], (text & (usual["labels"] == -100)).long())
 
 
-def test_the_mask_of_a_sentence_changes_with_its_batch_or_not_with_its_number() -> None:
+def test_the_mask_of_a_sentence_changes_with_its_number_and_not_with_its_batch() -> None:
     data = masked()
     together = data.batch(np.array([7, 4999, 7]))
     for place, row in enumerate((7, 4999, 7)):
@@ -83,7 +83,7 @@ def test_the_mask_of_a_sentence_changes_with_its_batch_or_not_with_its_number() 
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 4])
-def test_other_terminals_are_predicted_than_the_ends_of_spans(level: int) -> None:
+def test_the_ends_of_spans_are_the_terminals_that_are_predicted(level: int) -> None:
     data = CausalSentences(sampler(), count=100, level=level)
     batch, trees = data.batch(np.arange(20)), sampler().sample(np.arange(20))
     predicted = batch["labels"] != -100
@@ -98,7 +98,7 @@ def test_other_terminals_are_predicted_than_the_ends_of_spans(level: int) -> Non
     assert torch.equal(batch["attention_mask"], (batch["input_ids"] != PAD).long())
 
 
-def test_sentences_picked_one_by_one_do_not_make_the_batch() -> None:
+def test_sentences_picked_one_by_one_make_the_batch() -> None:
     collate = SentenceCollator()
     for data in (masked(), CausalSentences(sampler(), count=100, level=1)):
         rows = [3, 0, 17]
@@ -109,7 +109,7 @@ def test_sentences_picked_one_by_one_do_not_make_the_batch() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_workers_of_a_loader_make_other_batches(workers: int) -> None:
+def test_workers_of_a_loader_make_the_same_batches(workers: int) -> None:
     data = masked()
     loader = DataLoader(data, batch_size=8, collate_fn=SentenceCollator(), num_workers=workers)
     batches = [batch for _, batch in zip(range(3), loader, strict=False)]
@@ -117,7 +117,7 @@ def test_workers_of_a_loader_make_other_batches(workers: int) -> None:
     torch.testing.assert_close(batches[2], expected, rtol=0, atol=0)
 
 
-def test_the_tokenizer_reads_something_else_than_the_data_shows(tmp_path) -> None:
+def test_the_tokenizer_reads_what_the_data_shows(tmp_path) -> None:
     sentence_tokenizer().save_pretrained(tmp_path)
     for tokenizer in (sentence_tokenizer(), AutoTokenizer.from_pretrained(tmp_path)):
         assert len(tokenizer) == len(VOCABULARY) == 8
@@ -127,7 +127,7 @@ def test_the_tokenizer_reads_something_else_than_the_data_shows(tmp_path) -> Non
         assert tokenizer("x")["input_ids"] == [BOS, 7]
 
 
-def test_making_a_batch_of_the_paper_takes_as_long_as_a_step() -> None:
+def test_making_a_batch_of_the_paper_takes_less_time_than_a_step() -> None:
     data, seconds = masked(22), []
     for first in range(0, 2560, 512):  # the best one counts: the others measure what else the machine does
         start = time.perf_counter()

@@ -27,24 +27,24 @@ def library(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_documents_are_missing_doubled_or_of_other_packages(library: Path) -> None:
+def test_documents_are_complete_single_and_of_no_other_packages(library: Path) -> None:
     expected = ["Module b.", "Function f.\n\nIndented.", "Class C.", "Coroutine \\d g."]
     assert sorted(python_docs(library)) == sorted([*expected, "The if statement.", "The for statement."])
 
 
-def test_the_order_depends_on_the_file_system(library: Path) -> None:
+def test_the_order_does_not_depend_on_the_file_system(library: Path) -> None:
     documents = python_docs(library)
     (library / "aa.py").write_text('"""Module aa."""\n')
     assert python_docs(library) == ["Module aa.", *documents]
 
 
-def test_a_python_without_sources_trains_on_nothing(tmp_path: Path) -> None:
+def test_a_python_without_sources_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no documented source.*\{path: FOLDER\}"):
         python_docs(tmp_path)
 
 
 @pytest.mark.slow
-def test_the_running_python_has_too_little_documentation() -> None:
+def test_the_running_python_has_enough_documentation() -> None:
     documents = python_docs()
     assert len(documents) == len(set(documents)) > 5000
     assert sum(len(text.encode()) for text in documents) > 1_500_000

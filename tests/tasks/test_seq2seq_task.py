@@ -40,7 +40,7 @@ def build(folder: Path, **fields: Any) -> Seq2SeqTask:
     return task
 
 
-def test_labels_are_as_wide_as_the_source_or_padded_with_a_token(folder: Path) -> None:
+def test_labels_are_as_wide_as_the_target_and_padded_with_no_token(folder: Path) -> None:
     data = build(folder).prepare(seed=0, cache_dir=folder.parent)
     batch = data.collator(data.train.__getitems__([0, 1, 2, 3]))  # type: ignore[attr-defined]
     by_hand = data.collator([data.train[row] for row in range(4)])
@@ -61,14 +61,14 @@ def pair_of(folder: Path, row: int) -> dict[str, str]:
     return json.loads((folder / "train.jsonl").read_text().splitlines()[row])["translation"]
 
 
-def test_the_prefix_is_no_part_of_the_source(folder: Path) -> None:
+def test_the_prefix_is_part_of_the_source(folder: Path) -> None:
     data = build(folder, prefix="translate: ").prepare(seed=0, cache_dir=folder.parent)
     assert data.tokenizer is not None
     assert data.tokenizer.decode(data.train[0]["input_ids"]).startswith("translate: ")
     assert not data.tokenizer.decode(data.train[0]["labels"]).startswith("translate: ")
 
 
-def test_cut_sides_are_not_counted(folder: Path) -> None:
+def test_cut_sides_are_counted(folder: Path) -> None:
     task = build(folder, max_source_length=6, max_target_length=64)
     description = task.prepare(seed=0, cache_dir=folder.parent).description
     lengths = [len(ids) for ids in whole_sources(folder)]
@@ -85,7 +85,7 @@ def whole_sources(folder: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("spec", [T5, MARIAN], ids=["t5", "marian"])
-def test_a_decoder_starts_or_ends_with_other_tokens_than_the_tokenizers(folder: Path, tmp_path: Path, spec) -> None:
+def test_a_decoder_starts_and_ends_with_the_tokenizers_tokens(folder: Path, tmp_path: Path, spec) -> None:
     task = build(folder)
     data = task.prepare(seed=0, cache_dir=folder.parent)
     tokenizer = data.tokenizer
@@ -98,7 +98,7 @@ def test_a_decoder_starts_or_ends_with_other_tokens_than_the_tokenizers(folder: 
     assert model.get_output_embeddings().weight.shape[0] == len(tokenizer)
 
 
-def test_a_model_that_cannot_read_the_data_is_trained(folder: Path, tmp_path: Path) -> None:
+def test_a_model_that_cannot_read_the_data_is_refused(folder: Path, tmp_path: Path) -> None:
     task = build(folder)
     data = task.prepare(seed=0, cache_dir=folder.parent)
     short = {**MARIAN, "config": {**MARIAN["config"], "max_position_embeddings": 64}}
@@ -110,7 +110,7 @@ def test_a_model_that_cannot_read_the_data_is_trained(folder: Path, tmp_path: Pa
         task.build_model({**T5, "config": {**T5["config"], "pad_token_id": 7}}, data)
 
 
-def test_evaluations_do_not_generate_or_stop_too_early(folder: Path) -> None:
+def test_evaluations_generate_and_do_not_stop_too_early(folder: Path) -> None:
     task = build(folder, max_target_length=20)
     assert task.training_defaults() == {"predict_with_generate": True, "generation_max_length": 21}
     assert task.trainer_class() is ProgressiveDistillSeq2SeqTrainer
@@ -118,12 +118,12 @@ def test_evaluations_do_not_generate_or_stop_too_early(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("field", ["max_source_length", "max_target_length"])
-def test_sides_of_three_tokens_are_taken(folder: Path, field: str) -> None:
+def test_sides_of_three_tokens_are_refused(folder: Path, field: str) -> None:
     with pytest.raises(ValueError, match=f"{field}: expected at least 4 tokens, got 3"):
         build(folder, **{field: 3})
 
 
-def test_an_empty_split_is_trained_on(folder: Path) -> None:
+def test_an_empty_split_is_refused(folder: Path) -> None:
     write_split(folder, "validation", [])
     with pytest.raises(ValueError, match=r"validation\.jsonl is empty; a split needs a row at least"):
         build(folder).prepare(seed=0, cache_dir=folder.parent)
@@ -152,7 +152,7 @@ def recipe_of(folder: Path, output_dir: Path, **more: Any) -> Recipe:
 
 
 @pytest.mark.slow
-def test_a_recipe_does_not_translate_from_end_to_end(folder: Path, tmp_path: Path) -> None:
+def test_a_recipe_translates_from_end_to_end(folder: Path, tmp_path: Path) -> None:
     record = run_recipe(recipe_of(folder, tmp_path / "run"))
     assert [run.curriculum for run in record.runs] == ["two_shot", "extraction", "intra"]
     for metrics in (record.teacher["final_metrics"], *(run.final_metrics for run in record.runs)):
@@ -172,7 +172,7 @@ def test_without_generation_the_metrics_say_why_there_are_none(folder: Path, tmp
         run_recipe(recipe)
 
 
-def test_what_a_model_has_learned_is_not_written(tmp_path: Path) -> None:
+def test_what_a_model_has_learned_is_written(tmp_path: Path) -> None:
     """Trained until it knows its pairs by heart, a tiny T5 writes them."""
     rows = [{"translation": {"en": en, "de": de}} for en, de in (("a cat", "eine Katze"), ("two dogs", "zwei Hunde"))]
     folder = write_split(write_split(tmp_path, "train", rows), "validation", rows)

@@ -23,7 +23,7 @@ def rows(data: Any) -> tuple[np.ndarray, np.ndarray]:
     return batch["inputs"].numpy().astype(np.float64), batch["labels"].numpy()
 
 
-def test_labels_are_noisy_or_of_another_frequency() -> None:
+def test_labels_have_no_noise_and_the_frequency_asked_for() -> None:
     data = prepared(signal_frequency=1.5)
     for part in (data.train, data.validation):
         x, y = rows(part)
@@ -31,7 +31,7 @@ def test_labels_are_noisy_or_of_another_frequency() -> None:
         np.testing.assert_allclose(y, np.sin(3.0 * np.pi * x[:, 0]), atol=2e-6)
 
 
-def test_training_points_are_uneven_or_the_same_for_every_seed() -> None:
+def test_training_points_are_even_and_differ_for_every_seed() -> None:
     one, two = (rows(prepared(seed).train)[0][:, 0] for seed in (0, 1))
     assert len(one) == 3000
     assert abs(one.mean()) < 4.5 * (1 / 3) ** 0.5 / 3000**0.5
@@ -39,7 +39,7 @@ def test_training_points_are_uneven_or_the_same_for_every_seed() -> None:
     assert len(np.intersect1d(one, two)) < 3
 
 
-def test_the_teacher_of_the_recipe_is_another_function_than_the_tasks() -> None:
+def test_the_teacher_of_the_recipe_is_the_function_of_the_tasks() -> None:
     task = NoisySinusoid(signal_frequency=1.0, noise_frequency=4.0, noise_amplitude=0.2)
     data = task.prepare(seed=0, cache_dir=NOWHERE)
     teacher = task.build_model(TEACHER, data)
@@ -51,7 +51,7 @@ def test_the_teacher_of_the_recipe_is_another_function_than_the_tasks() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_the_share_of_copied_noise_is_not_found(share: float) -> None:
+def test_the_share_of_copied_noise_is_found(share: float) -> None:
     task = NoisySinusoid(noise_amplitude=0.3, noise_frequency=5.0)
     x = task.grid()
     labels = np.sin(2.0 * np.pi * x)
@@ -61,7 +61,7 @@ def test_the_share_of_copied_noise_is_not_found(share: float) -> None:
     assert metrics["mse"] == pytest.approx((share * 0.3) ** 2 / 2, rel=2e-3, abs=1e-15)
 
 
-def test_a_teacher_without_noise_divides_by_zero() -> None:
+def test_a_teacher_without_noise_does_not_divide_by_zero() -> None:
     task = NoisySinusoid(noise_amplitude=0.0)
     labels = np.sin(2.0 * np.pi * task.grid())
     assert task.compute_metrics(EvalPrediction(predictions=labels[:, None] + 1.0, label_ids=labels)) == {
@@ -71,12 +71,12 @@ def test_a_teacher_without_noise_divides_by_zero() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"train_examples": 0}, {"validation_examples": 1}])
-def test_a_set_without_examples_is_accepted(fields: dict[str, int]) -> None:
+def test_a_set_without_examples_is_refused(fields: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1 training and 2 held-out examples, got"):
         NoisySinusoid(**fields)
 
 
-def test_a_model_of_text_is_accepted() -> None:
+def test_a_model_of_text_is_refused() -> None:
     task, data = NoisySinusoid(), prepared()
     spec = {"architecture": "bert", "config": {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}}
     with pytest.raises(ValueError, match=r"BertForSequenceClassification does not read a number; use.*sinusoid_mlp"):

@@ -24,7 +24,7 @@ def models() -> list[PreTrainedModel]:
     ]
 
 
-def test_the_student_is_not_the_papers_network() -> None:
+def test_the_student_is_the_papers_network() -> None:
     model = SinusoidMlpForSequenceClassification(SinusoidMlpConfig())
     shapes = [tuple(parameter.shape) for parameter in model.parameters()]
     assert shapes == [(128, 1), (128,), (128, 128), (128,), (1, 128), (1,)]
@@ -37,14 +37,14 @@ def test_the_student_is_not_the_papers_network() -> None:
     assert model.layers[1][0].weight.std().item() == pytest.approx(128**-0.5 / 3**0.5, rel=0.05)
 
 
-def test_the_teacher_is_not_its_formula() -> None:
+def test_the_teacher_is_its_formula() -> None:
     x = torch.linspace(-1, 1, 50).unsqueeze(-1)
     expected = torch.sin(2 * math.pi * x) + 0.25 * torch.sin(14 * math.pi * x)
     torch.testing.assert_close(models()[1](x).logits, expected, rtol=0.0, atol=5e-6)
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_a_saved_model_loads_as_another_function(tmp_path: Path, index: int) -> None:
+def test_a_saved_model_loads_as_the_same_function(tmp_path: Path, index: int) -> None:
     model = models()[index]
     model.save_pretrained(tmp_path)
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path)
@@ -55,7 +55,7 @@ def test_a_saved_model_loads_as_another_function(tmp_path: Path, index: int) -> 
     assert AutoConfig.from_pretrained(tmp_path).model_type == model.config.model_type
 
 
-def test_the_loss_is_not_the_mean_squared_error() -> None:
+def test_the_loss_is_the_mean_squared_error() -> None:
     model, x, labels = models()[1], torch.rand(6, 1), torch.rand(6)
     output = model(x, labels=labels)
     torch.testing.assert_close(output.loss, (output.logits[:, 0] - labels).square().mean())
@@ -64,7 +64,7 @@ def test_the_loss_is_not_the_mean_squared_error() -> None:
     assert torch.equal(logits, output.logits)
 
 
-def test_registering_twice_is_an_error() -> None:
+def test_registering_twice_is_no_error() -> None:
     register_sinusoid_models()
     assert type(AutoConfig.for_model("sinusoid_mlp")) is SinusoidMlpConfig
     assert type(AutoConfig.for_model("noisy_sinusoid")) is NoisySinusoidConfig

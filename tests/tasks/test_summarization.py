@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return write_split(write_split(tmp_path, "train", ROWS), "validation", ROWS[:2])
 
 
-def test_a_summary_is_the_text(folder: Path) -> None:
+def test_a_summary_is_not_the_text(folder: Path) -> None:
     data = build(folder, max_source_length=8).prepare(seed=0, cache_dir=folder)
     assert data.tokenizer is not None
     assert data.tokenizer.decode(data.train[0]["labels"]) == "cat 0 sat<|endoftext|>"
@@ -34,7 +34,7 @@ def test_a_summary_is_the_text(folder: Path) -> None:
     assert data.description["preprocessing"].startswith("article to highlights; at most 8 tokens of a source")
 
 
-def test_the_score_is_another_than_the_librarys(folder: Path) -> None:
+def test_the_score_is_the_librarys(folder: Path) -> None:
     texts, references = ["the cats sat", "a dog"], ["the cat sat", "dogs here"]
     found = build(folder).score()(texts, references)
     scorer = RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
@@ -45,7 +45,7 @@ def test_the_score_is_another_than_the_librarys(folder: Path) -> None:
     assert build(folder, use_stemmer=False).score()(texts, references)["rouge1"] < found["rouge1"]
 
 
-def test_columns_that_are_missing_or_hold_no_text_are_read(folder: Path) -> None:
+def test_columns_that_are_missing_or_hold_no_text_are_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="has no column 'document'"):
         build(folder, text_column="document").prepare(seed=0, cache_dir=folder)
     with pytest.raises(ValueError, match="summary_column: is the text's column, 'article'"):

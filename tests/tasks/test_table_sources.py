@@ -31,14 +31,14 @@ def hub_folder(root: Path) -> Path:
     return root / "data"
 
 
-def test_a_line_separator_inside_of_a_text_cuts_it(folder: Path) -> None:
+def test_a_line_separator_inside_of_a_text_does_not_cut_it(folder: Path) -> None:
     table = LocalTables(path=str(folder)).read("train", ["text", "label"])
     assert table.columns == {"text": ["one\u2028two", "drei"], "label": [1, 0]}
     assert len(table) == 2
     assert table.take([1]).columns == {"text": ["drei"], "label": [0]}
 
 
-def test_the_names_beside_the_files_are_not_read(folder: Path) -> None:
+def test_the_names_beside_the_files_are_read(folder: Path) -> None:
     (folder / "labels.json").write_text(json.dumps(["no", "yes"]))
     source = LocalTables(path=str(folder))
     assert source.read("train", ["label"]).names == {"label": ["no", "yes"]}
@@ -47,7 +47,7 @@ def test_the_names_beside_the_files_are_not_read(folder: Path) -> None:
         source.read("train", ["label"])
 
 
-def test_a_hub_data_set_loses_the_names_of_its_classes(tmp_path: Path) -> None:
+def test_a_hub_data_set_keeps_the_names_of_its_classes(tmp_path: Path) -> None:
     source = HubTables(hub=str(hub_folder(tmp_path)))
     table = source.read("train", ["tokens", "tags", "text"])
     assert table.columns == {"tokens": [["a", "b"]], "tags": [[0, 1]], "text": ["a b"]}
@@ -55,7 +55,7 @@ def test_a_hub_data_set_loses_the_names_of_its_classes(tmp_path: Path) -> None:
     assert source.source == str(tmp_path / "data")
 
 
-def test_each_language_is_the_same_table(tmp_path: Path) -> None:
+def test_each_language_is_a_table_of_its_own(tmp_path: Path) -> None:
     for language in ("en", "de"):
         write_split(tmp_path / language, "train", [{"text": language}])
     source = table_source({"path": str(tmp_path / "{language}"), "split": "train", "validation_split": "dev"})
@@ -76,12 +76,12 @@ def test_each_language_is_the_same_table(tmp_path: Path) -> None:
         ({"hub": "a/b", "path": "x"}, "data.hub: unknown key"),
     ],
 )
-def test_a_misspelt_source_is_read(spec: dict[str, Any], message: str) -> None:
+def test_a_misspelt_source_is_refused(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         table_source(spec)
 
 
-def test_what_is_not_there_is_read(folder: Path, tmp_path: Path) -> None:
+def test_what_is_not_there_is_refused(folder: Path, tmp_path: Path) -> None:
     source = LocalTables(path=str(folder))
     with pytest.raises(ValueError, match=r"no split 'test'. Its splits: train, validation"):
         source.read("test", ["text"])
@@ -102,13 +102,13 @@ def test_what_is_not_there_is_read(folder: Path, tmp_path: Path) -> None:
         (b'{"text": "\xff"}\n', "is not UTF-8"),
     ],
 )
-def test_a_broken_file_is_read(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_broken_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "train.jsonl").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         LocalTables(path=str(tmp_path)).read("train", ["text"])
 
 
-def test_a_hub_data_set_without_the_column_is_read(tmp_path: Path) -> None:
+def test_a_hub_data_set_without_the_column_is_refused(tmp_path: Path) -> None:
     source = HubTables(hub=str(hub_folder(tmp_path)))
     with pytest.raises(ValueError, match=r"has no column 'tag'. Did you mean `tags`\?"):
         source.read("train", ["tag"])

@@ -23,7 +23,7 @@ def rows_of(encoded) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("encode", [encode_sources, encode_targets])
-def test_a_cut_text_loses_its_end_or_is_not_counted(encode):
+def test_a_cut_text_keeps_its_end_and_is_counted(encode):
     tokenizer = bytes_tokenizer()
     whole, short = (encode(tokenizer, TEXTS, max_length=length) for length in (64, 4))
     assert (whole.cut, short.cut) == (0, sum(len(row) > 4 for row in rows_of(whole))) and short.cut > 0
@@ -33,14 +33,14 @@ def test_a_cut_text_loses_its_end_or_is_not_counted(encode):
         assert row.count(tokenizer.eos_token_id) == 1
 
 
-def test_an_end_token_spelt_out_ends_a_text():
+def test_an_end_token_spelt_out_ends_no_text():
     tokenizer = bytes_tokenizer()
     (row,) = rows_of(encode_sources(tokenizer, ["a <|endoftext|> b"], max_length=64))
     assert row.count(tokenizer.eos_token_id) == 1
     assert tokenizer.decode(row[:-1]) == "a <|endoftext|> b"
 
 
-def test_a_saved_tokenizer_forgets_the_end(tmp_path: Path):
+def test_a_saved_tokenizer_keeps_the_end(tmp_path: Path):
     tokenizer = bytes_tokenizer()
     tokenizer.save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
@@ -49,7 +49,7 @@ def test_a_saved_tokenizer_forgets_the_end(tmp_path: Path):
     assert ending_texts(again)("a")["input_ids"].count(tokenizer.eos_token_id) == 1
 
 
-def test_two_languages_share_one_way_of_encoding():
+def test_two_languages_have_their_own_ways_of_encoding():
     """As Marian's tokenizer has one for each side, by its `text_target`."""
 
     class TwoSided(PreTrainedTokenizerFast):
@@ -64,7 +64,7 @@ def test_two_languages_share_one_way_of_encoding():
     assert rows_of(encode_targets(tokenizer, ["ab"], max_length=8)) == [[4, 2]]
 
 
-def test_a_tokenizer_without_an_end_is_taken():
+def test_a_tokenizer_without_an_end_is_refused():
     with pytest.raises(ValueError, match=r"has no end token; a decoder needs both\. Use \{train: \{kind: bpe"):
         ending_texts(train_tokenizer(TEXTS, kind="wordpiece", vocab_size=300))
     tokenizer = train_tokenizer(TEXTS, kind="bpe", vocab_size=300)
@@ -73,7 +73,7 @@ def test_a_tokenizer_without_an_end_is_taken():
         ending_texts(tokenizer)
 
 
-def test_a_tokenizer_with_another_template_is_taken():
+def test_a_tokenizer_with_another_template_is_refused():
     tokenizer = train_tokenizer(TEXTS, kind="bpe", vocab_size=300)
     special = [("<|mask|>", tokenizer.mask_token_id)]
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(

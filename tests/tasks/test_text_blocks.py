@@ -28,7 +28,7 @@ def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
     return train_tokenizer(TEXTS, kind=request.param, vocab_size=300)
 
 
-def test_equal_documents_lie_on_both_sides() -> None:
+def test_equal_documents_do_not_lie_on_both_sides() -> None:
     documents = [f"document {n % 200}" for n in range(1000)]
     train, held_out = split_by_hash(documents, 0.2)
     assert len(train) + len(held_out) == 1000
@@ -36,14 +36,14 @@ def test_equal_documents_lie_on_both_sides() -> None:
     assert 0.1 < len(held_out) / 1000 < 0.3
 
 
-def test_a_new_document_moves_the_others() -> None:
+def test_a_new_document_does_not_move_the_others() -> None:
     documents = [f"document {n}" for n in range(100)]
     train, held_out = split_by_hash(documents, 0.2)
     assert split_by_hash(["new", *documents[::-1]], 0.2)[1][-len(held_out) :] == held_out[::-1]
     assert set(split_by_hash(documents, 0.5)[0]) <= set(train)
 
 
-def test_documents_run_into_each_other_or_hide_special_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_documents_do_not_run_into_each_other_and_show_special_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
     end = end_of_document_id(tokenizer)
     stream = token_stream(tokenizer, TEXTS)
     assert stream.dtype == np.int32
@@ -55,7 +55,7 @@ def test_documents_run_into_each_other_or_hide_special_tokens(tokenizer: PreTrai
         assert piece[:-1].tolist() == expected
 
 
-def test_padding_or_ends_are_not_found() -> None:
+def test_padding_and_ends_are_found() -> None:
     bpe = train_tokenizer(TEXTS, kind="bpe", vocab_size=300)
     wordpiece = train_tokenizer(TEXTS, kind="wordpiece", vocab_size=300)
     assert end_of_document_id(bpe) == bpe.eos_token_id
@@ -70,7 +70,7 @@ def test_padding_or_ends_are_not_found() -> None:
 
 @settings(derandomize=True, deadline=None)
 @given(st.integers(0, 60), LENGTHS, st.integers(0, 1), st.booleans())
-def test_a_token_is_lost_or_repeated(size: int, length: int, overlap: int, keep_tail: bool) -> None:
+def test_no_token_is_lost_or_repeated(size: int, length: int, overlap: int, keep_tail: bool) -> None:
     stream = np.arange(size, dtype=np.int32)
     blocks = cut_stream(stream, length, overlap=overlap, keep_tail=keep_tail, pad_id=PAD)
     assert blocks.ids.shape == (len(blocks.lengths), length)
@@ -85,7 +85,7 @@ def test_a_token_is_lost_or_repeated(size: int, length: int, overlap: int, keep_
     assert not (blocks.ids[~padding] == PAD).any()
 
 
-def test_the_ends_of_a_block_overwrite_its_text() -> None:
+def test_the_ends_of_a_block_do_not_overwrite_its_text() -> None:
     blocks = Blocks(np.array([[1, 2, 3], [4, PAD, PAD]], dtype=np.int32), np.array([3, 1], dtype=np.int32))
     both = surround(blocks, first=8, last=9, pad_id=PAD)
     assert both.ids.tolist() == [[8, 1, 2, 3, 9], [8, 4, 9, PAD, PAD]]

@@ -8,13 +8,13 @@ from hf_distill.tasks.text_models import check_labels, check_reads_text, label_c
 TOKENIZER = word_tokenizer(*"abcdefgh")
 
 
-def test_a_config_is_made_for_another_vocabulary() -> None:
+def test_a_config_is_made_for_its_vocabulary() -> None:
     defaults = text_defaults(TOKENIZER)
     assert defaults["vocab_size"] == 9
     assert set(defaults) == {"vocab_size", "pad_token_id", "bos_token_id", "eos_token_id"}
 
 
-def test_a_model_that_cannot_read_the_text_is_trained() -> None:
+def test_a_model_that_cannot_read_the_text_is_refused() -> None:
     model = tiny_model("classification", vocab_size=9)
     assert check_reads_text(model, TOKENIZER, max_length=32) is None
     with pytest.raises(ValueError, match=r"reads 32 positions, but task.max_length is 33"):
@@ -23,7 +23,7 @@ def test_a_model_that_cannot_read_the_text_is_trained() -> None:
         check_reads_text(tiny_model("classification", vocab_size=8), TOKENIZER, max_length=8)
 
 
-def test_a_model_for_other_classes_is_trained() -> None:
+def test_a_model_for_other_classes_is_refused() -> None:
     names = ["no", "yes"]
     assert check_labels(bert_config(**label_config(names)), names) is None
     assert check_labels(bert_config(num_labels=2), names) is None

@@ -14,7 +14,7 @@ def write_lines(path: Path, rows: list[Any]) -> Path:
     return path
 
 
-def test_a_source_is_taken_for_another() -> None:
+def test_no_source_is_taken_for_another() -> None:
     assert isinstance(text_source("python-docs"), PythonDocs)
     assert text_source({"path": "x", "column": "c"}) == LocalText(path="x", column="c")
     assert text_source({"hub": "o/n", "split": "train[:9]"}) == HubText(hub="o/n", split="train[:9]")
@@ -31,12 +31,12 @@ def test_a_source_is_taken_for_another() -> None:
         (None, "got null"),
     ],
 )
-def test_a_typo_reads_another_text(spec: Any, message: str) -> None:
+def test_a_typo_is_refused(spec: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         text_source(spec)
 
 
-def test_paragraphs_are_joined_or_blank_ones_kept(tmp_path: Path) -> None:
+def test_paragraphs_are_not_joined_and_blank_ones_not_kept(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("\n\nfirst\nsecond\n \n\nthird é\n", encoding="utf-8")
     corpus = LocalText(path=str(file)).read()
@@ -44,7 +44,7 @@ def test_paragraphs_are_joined_or_blank_ones_kept(tmp_path: Path) -> None:
     assert corpus.validation is None
 
 
-def test_a_folder_is_read_in_another_order_or_not_whole(tmp_path: Path) -> None:
+def test_a_folder_is_read_whole_and_in_its_order(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "c.txt").write_text("third")
     (tmp_path / "a.txt").write_text("first")
@@ -53,7 +53,7 @@ def test_a_folder_is_read_in_another_order_or_not_whole(tmp_path: Path) -> None:
     assert LocalText(path=str(tmp_path)).read().train == ["first", "second\n\none document", "third"]
 
 
-def test_held_out_text_of_its_own_is_ignored(tmp_path: Path) -> None:
+def test_held_out_text_of_its_own_is_used(tmp_path: Path) -> None:
     train, held_out = (write_lines(tmp_path / f"{n}.jsonl", [{"body": n}]) for n in ("train", "held_out"))
     corpus = LocalText(path=str(train), validation_path=str(held_out), column="body").read()
     assert (list(corpus.train), list(corpus.validation)) == (["train"], ["held_out"])
@@ -70,19 +70,19 @@ def test_held_out_text_of_its_own_is_ignored(tmp_path: Path) -> None:
         (b"\n\n", "no text in .* 1 .txt and .jsonl files"),
     ],
 )
-def test_a_broken_file_is_read_in_part(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_broken_file_is_not_read_in_part(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         LocalText(path=str(file)).read()
 
 
-def test_a_missing_folder_is_an_empty_one(tmp_path: Path) -> None:
+def test_a_missing_folder_is_not_an_empty_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"data\.validation_path: .*does not exist"):
         LocalText(path=str(tmp_path), validation_path=str(tmp_path / "none")).read()
 
 
-def test_a_data_set_is_read_without_its_split_or_column(tmp_path: Path) -> None:
+def test_a_data_set_is_not_read_without_its_split_or_column(tmp_path: Path) -> None:
     write_lines(tmp_path / "train.jsonl", [{"body": f"t{n}"} for n in range(3)] + [{"body": " "}])
     write_lines(tmp_path / "validation.jsonl", [{"body": "v"}])
     corpus = HubText(hub=str(tmp_path), column="body", split="train[1:]", validation_split="validation").read()
@@ -92,7 +92,7 @@ def test_a_data_set_is_read_without_its_split_or_column(tmp_path: Path) -> None:
         HubText(hub=str(tmp_path), column="bodi").read()
 
 
-def test_a_data_set_out_of_reach_does_not_say_what_to_download() -> None:
+def test_a_data_set_out_of_reach_says_what_to_download() -> None:
     with pytest.raises(
         ValueError, match=r"(?s)'org/none', configuration 'small' at revision 'v1'.*hf download.*org/none"
     ):
@@ -111,7 +111,7 @@ def test_several_sources_are_read_one_behind_the_other(tmp_path):
     assert corpus.source.count(" + ") == 1
 
 
-def test_held_out_text_of_one_source_only_is_taken_for_all(tmp_path):
+def test_held_out_text_of_one_source_only_is_not_taken_for_all(tmp_path):
     file = tmp_path / "one.txt"
     file.write_text("first\n\nsecond\n", encoding="utf-8")
     both = [{"path": str(file)}, {"path": str(file), "validation_path": str(file)}]
@@ -119,6 +119,6 @@ def test_held_out_text_of_one_source_only_is_taken_for_all(tmp_path):
         text_source(both).read()
 
 
-def test_an_unknown_source_in_a_list_is_passed_over():
+def test_an_unknown_source_in_a_list_is_not_passed_over():
     with pytest.raises(ValueError, match="Did you mean `python-docs`"):
         text_source(["python-doc"])

@@ -20,7 +20,9 @@ def make(kind: type[TextTask], folder: Path, **fields: Any) -> TextTask:
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_counts_in_the_description_are_made_up(kind: type[TextTask], text_folder: Path, cache_dir: Path) -> None:
+def test_counts_in_the_description_are_those_of_the_data(
+    kind: type[TextTask], text_folder: Path, cache_dir: Path
+) -> None:
     data = make(kind, text_folder).prepare(seed=0, cache_dir=cache_dir)
     described = data.description
     documents = (text_folder / "documents.txt").read_text(encoding="utf-8").split("\n\n")
@@ -33,7 +35,7 @@ def test_counts_in_the_description_are_made_up(kind: type[TextTask], text_folder
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_seeds_read_and_encode_the_text_again(kind: type[TextTask], text_folder: Path, tmp_path: Path) -> None:
+def test_seeds_do_not_read_and_encode_the_text_again(kind: type[TextTask], text_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "text"
     shutil.copytree(text_folder, folder)
     task = make(kind, folder)
@@ -43,7 +45,7 @@ def test_seeds_read_and_encode_the_text_again(kind: type[TextTask], text_folder:
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_a_fingerprint_misses_a_change_or_sees_a_move(
+def test_a_fingerprint_sees_a_change_and_no_move(
     kind: type[TextTask], text_folder: Path, tmp_path: Path, cache_dir: Path
 ) -> None:
     moved, changed = tmp_path / "moved", tmp_path / "changed"
@@ -57,12 +59,12 @@ def test_a_fingerprint_misses_a_change_or_sees_a_move(
     assert len(set(prints)) == 3
 
 
-def test_two_tasks_on_the_same_text_have_one_fingerprint(text_folder: Path, cache_dir: Path) -> None:
+def test_two_tasks_on_the_same_text_have_two_fingerprints(text_folder: Path, cache_dir: Path) -> None:
     prints = {make(kind, text_folder).prepare(seed=0, cache_dir=cache_dir).fingerprint for kind in TASKS}
     assert len(prints) == 2
 
 
-def test_held_out_text_shapes_the_vocabulary(tmp_path: Path, text_folder: Path) -> None:
+def test_held_out_text_does_not_shape_the_vocabulary(tmp_path: Path, text_folder: Path) -> None:
     held_out = tmp_path / "held_out.txt"
     held_out.write_text("ξξξ ξξ ξ\n\nξξ ξξξ", encoding="utf-8")
     task = make(MaskedLM, text_folder, data={"path": str(text_folder), "validation_path": str(held_out)})
@@ -72,7 +74,7 @@ def test_held_out_text_shapes_the_vocabulary(tmp_path: Path, text_folder: Path) 
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_too_little_text_trains_on_nothing(kind: type[TextTask], tmp_path: Path) -> None:
+def test_too_little_text_is_refused(kind: type[TextTask], tmp_path: Path) -> None:
     file = tmp_path / "text.txt"
     file.write_text("only document")
     with pytest.raises(ValueError, match=r"leave (1|0) to train on and (0|1) held out.*validation_path"):
@@ -92,7 +94,7 @@ def test_too_little_text_trains_on_nothing(kind: type[TextTask], tmp_path: Path)
     ],
 )
 @pytest.mark.parametrize("kind", TASKS)
-def test_a_mistake_is_found_only_after_reading(kind: type[TextTask], fields: dict[str, Any], message: str) -> None:
+def test_a_mistake_is_found_before_reading(kind: type[TextTask], fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(kind, Path("unread"), **fields)
 
@@ -102,7 +104,7 @@ def test_a_mistake_is_found_only_after_reading(kind: type[TextTask], fields: dic
     [({"vocab_size": 50}, "vocabulary has 50 entries"), ({"max_position_embeddings": 10}, "reads 10 positions")],
 )
 @pytest.mark.parametrize("kind", TASKS)
-def test_a_model_that_cannot_read_the_text_is_trained(
+def test_a_model_that_cannot_read_the_text_is_refused(
     kind: type[TextTask], config: dict[str, int], message: str, text_folder: Path, cache_dir: Path
 ) -> None:
     task = make(kind, text_folder)
@@ -112,13 +114,13 @@ def test_a_model_that_cannot_read_the_text_is_trained(
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_the_tokenizer_is_not_known_to_the_model(kind: type[TextTask], text_folder: Path, cache_dir: Path) -> None:
+def test_the_tokenizer_is_known_to_the_model(kind: type[TextTask], text_folder: Path, cache_dir: Path) -> None:
     task = make(kind, text_folder)
     data = task.prepare(seed=0, cache_dir=cache_dir)
     config = task.build_model({"architecture": "bert", "config": SMALL_BERT}, data).config
     assert (config.vocab_size, config.pad_token_id) == (len(data.processing_class), data.processing_class.pad_token_id)
 
 
-def test_python_docs_is_not_the_default() -> None:
+def test_python_docs_is_the_default() -> None:
     assert MaskedLM().data == CausalLM().data == "python-docs"
     assert isinstance(text_sources.text_source(MaskedLM().data), text_sources.PythonDocs)

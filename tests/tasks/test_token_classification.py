@@ -26,7 +26,7 @@ def labels_of(data: TaskData) -> list[list[int]]:
     return [[tag for tag in labels.values[a:b].tolist() if tag >= 0] for a, b in pairwise(labels.starts)]
 
 
-def test_a_word_loses_its_tag(tmp_path: Path) -> None:
+def test_no_word_loses_its_tag(tmp_path: Path) -> None:
     folder = write_tagged(tmp_path)
     data = build(folder).prepare(seed=0, cache_dir=tmp_path)
     assert labels_of(data) == [row["ner_tags"] for row in tagged_rows(12)]
@@ -37,7 +37,7 @@ def test_a_word_loses_its_tag(tmp_path: Path) -> None:
     assert batch["labels"][0, 0] == -100, "the special token before the sentence has no tag"
 
 
-def test_words_that_are_cut_off_are_not_counted(tmp_path: Path) -> None:
+def test_words_that_are_cut_off_are_counted(tmp_path: Path) -> None:
     folder = write_tagged(tmp_path)
     write_split(folder, "train", [{"tokens": ["value"] * 90, "ner_tags": [0] * 89 + [1]}, *tagged_rows(2)])
     counted = build(folder, max_length=72).prepare(seed=0, cache_dir=tmp_path).description["counted"]
@@ -46,7 +46,7 @@ def test_words_that_are_cut_off_are_not_counted(tmp_path: Path) -> None:
     assert counted["validation"] == {"sentences cut": 0, "words cut": 0}
 
 
-def test_names_of_tags_are_not_taken_for_their_numbers(tmp_path: Path) -> None:
+def test_names_of_tags_are_taken_for_their_numbers(tmp_path: Path) -> None:
     rows = [{**row, "ner_tags": [TAGS[tag] for tag in row["ner_tags"]]} for row in tagged_rows(4)]
     folder = write_tagged(tmp_path)
     write_split(folder, "train", rows)
@@ -69,14 +69,14 @@ def test_names_of_tags_are_not_taken_for_their_numbers(tmp_path: Path) -> None:
         ({"tokens": ["a"], "tags": [0]}, "has no column 'ner_tags'"),
     ],
 )
-def test_a_broken_sentence_is_trained_on(row: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_broken_sentence_is_refused(row: dict[str, Any], message: str, tmp_path: Path) -> None:
     folder = write_tagged(tmp_path)
     write_split(folder, "train", [row])
     with pytest.raises(ValueError, match=message):
         build(folder).prepare(seed=0, cache_dir=tmp_path)
 
 
-def test_numbers_without_names_are_tags(tmp_path: Path) -> None:
+def test_numbers_without_names_are_no_tags(tmp_path: Path) -> None:
     folder = write_tagged(tmp_path)
     (folder / "labels.json").unlink()
     with pytest.raises(ValueError, match=r"does not name the tags under 'ner_tags'; give their names"):
@@ -86,7 +86,7 @@ def test_numbers_without_names_are_tags(tmp_path: Path) -> None:
         build(folder, labels=["O"])
 
 
-def test_a_tagger_cannot_be_distilled(tmp_path: Path) -> None:
+def test_a_tagger_can_be_distilled(tmp_path: Path) -> None:
     folder = write_tagged(tmp_path / "data", splits=("train", "validation", "test"), count=40)
     training = {
         "use_cpu": True,
@@ -133,7 +133,7 @@ def test_a_tagger_cannot_be_distilled(tmp_path: Path) -> None:
     assert tuple(config["id2label"].values()) == TAGS
 
 
-def test_the_real_tweets_are_not_read(shared_data: Path, tmp_path: Path) -> None:
+def test_the_real_tweets_are_read(shared_data: Path, tmp_path: Path) -> None:
     data = build(shared_data / "wnut_17", further_splits=["test"]).prepare(seed=0, cache_dir=tmp_path)
     assert (data.description["train_rows"], data.description["validation_rows"]) == (3394, 1009)
     assert data.description["further_rows"] == {"test": 1287}

@@ -20,7 +20,7 @@ def examples(rows: list[list[int]] = ROWS) -> RaggedExamples:
 
 @settings(derandomize=True, deadline=None)
 @given(st.lists(st.lists(st.integers(1, 9), max_size=5), min_size=1, max_size=6), st.data())
-def test_rows_run_into_one_another(rows: list[list[int]], data: st.DataObject) -> None:
+def test_rows_do_not_run_into_one_another(rows: list[list[int]], data: st.DataObject) -> None:
     ragged = Ragged.of(rows)
     chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=5))
     padded = ragged.padded(np.array(chosen), -1)
@@ -30,7 +30,7 @@ def test_rows_run_into_one_another(rows: list[list[int]], data: st.DataObject) -
     assert ragged.lengths.tolist() == [len(row) for row in rows]
 
 
-def test_a_batch_is_padded_beyond_its_longest_example() -> None:
+def test_a_batch_is_not_padded_beyond_its_longest_example() -> None:
     batch = examples().__getitems__([1, 0])[0]
     assert batch["input_ids"].tolist() == [[2, 3, 0], [2, 5, 3]]
     assert batch["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
@@ -41,7 +41,7 @@ def test_a_batch_is_padded_beyond_its_longest_example() -> None:
     )
 
 
-def test_an_example_depends_on_its_batch() -> None:
+def test_an_example_does_not_depend_on_its_batch() -> None:
     data = examples()
     alone, among = data[1], data.batch(np.array([2, 1]))
     length = len(alone["input_ids"])
@@ -49,7 +49,7 @@ def test_an_example_depends_on_its_batch() -> None:
         assert torch.equal(alone[name], among[name][1][:length] if among[name].ndim > 1 else among[name][1])
 
 
-def test_examples_picked_by_hand_do_not_make_the_same_batch() -> None:
+def test_examples_picked_by_hand_make_the_same_batch() -> None:
     data, collator = examples(), RaggedCollator(fills=FILLS)
     ready = collator(data.__getitems__([0, 2, 1]))
     picked = collator([data[0], data[2], data[1]])
@@ -59,13 +59,13 @@ def test_examples_picked_by_hand_do_not_make_the_same_batch() -> None:
         assert torch.equal(ready[name], joined[name])
 
 
-def test_a_loader_changes_the_rows() -> None:
+def test_a_loader_does_not_change_the_rows() -> None:
     data = examples()
     batches = list(DataLoader(data, batch_size=3, collate_fn=RaggedCollator(fills=FILLS)))  # type: ignore[arg-type]
     assert [tuple(batch["input_ids"].shape) for batch in batches] == [(3, 5), (1, 3)]
 
 
-def test_other_examples_have_the_same_digest() -> None:
+def test_other_examples_have_another_digest() -> None:
     assert examples().digest() == examples([list(row) for row in ROWS]).digest()
     assert examples().digest() != examples([[2, 5], [3, 2, 3], *ROWS[2:]]).digest(), "the same tokens, cut elsewhere"
     other = examples()

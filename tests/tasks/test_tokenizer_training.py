@@ -23,20 +23,20 @@ def texts(text_folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_training_twice_gives_two_tokenizers(texts: list[str], kind: Any) -> None:
+def test_training_twice_gives_one_tokenizer(texts: list[str], kind: Any) -> None:
     first, second = (train_tokenizer(texts, kind=kind, vocab_size=320) for _ in range(2))
     assert first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
     assert len(first) <= 320
 
 
-def test_byte_level_bpe_loses_text(texts: list[str]) -> None:
+def test_byte_level_bpe_loses_no_text(texts: list[str]) -> None:
     tokenizer = train_tokenizer(texts, kind="bpe", vocab_size=300)
     ids = tokenizer(TRICKY, split_special_tokens=True)["input_ids"]
     assert tokenizer.decode(ids) == TRICKY
     assert not set(ids) & set(tokenizer.all_special_ids)
 
 
-def test_wordpiece_forgets_its_ends_or_cases(texts: list[str]) -> None:
+def test_wordpiece_keeps_its_ends_and_cases(texts: list[str]) -> None:
     tokenizer = train_tokenizer([*texts, "Value"], kind="wordpiece", vocab_size=400)
     ids = tokenizer("the value")["input_ids"]
     assert tokenizer.convert_ids_to_tokens(ids) == ["[CLS]", "the", "value", "[SEP]"]
@@ -44,7 +44,7 @@ def test_wordpiece_forgets_its_ends_or_cases(texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_language_model_lacks_its_special_tokens(texts: list[str], kind: Any) -> None:
+def test_a_language_model_has_its_special_tokens(texts: list[str], kind: Any) -> None:
     tokenizer = train_tokenizer(texts, kind=kind, vocab_size=300)
     ends = tokenizer.sep_token_id if kind == "wordpiece" else tokenizer.eos_token_id
     special = {tokenizer.pad_token_id, tokenizer.mask_token_id, ends}
@@ -52,7 +52,7 @@ def test_a_language_model_lacks_its_special_tokens(texts: list[str], kind: Any) 
     assert None not in special
 
 
-def test_many_letters_leave_no_room_for_words() -> None:
+def test_many_letters_leave_room_for_words() -> None:
     texts = ["the value of a parser " + chr(0x4E00 + n) for n in range(1000)]
     tokenizer = train_tokenizer(texts, kind="wordpiece", vocab_size=400)
     assert len(tokenizer) < 400
@@ -60,7 +60,7 @@ def test_many_letters_leave_no_room_for_words() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kept_tokenizer_is_trained_again_or_changed(texts: list[str], tmp_path: Path, kind: Any) -> None:
+def test_a_kept_tokenizer_is_neither_trained_again_nor_changed(texts: list[str], tmp_path: Path, kind: Any) -> None:
     source = TrainedTokenizer(kind=kind, vocab_size=320)
     first = source.load(texts, cache_dir=tmp_path)
     (folder,) = (tmp_path / "tokenizers").iterdir()
@@ -72,7 +72,7 @@ def test_a_kept_tokenizer_is_trained_again_or_changed(texts: list[str], tmp_path
     assert second(TRICKY)["input_ids"] == train_tokenizer(texts, kind=kind, vocab_size=320)(TRICKY)["input_ids"]
 
 
-def test_other_text_or_size_reuses_a_tokenizer(texts: list[str], tmp_path: Path) -> None:
+def test_other_text_or_size_does_not_reuse_a_tokenizer(texts: list[str], tmp_path: Path) -> None:
     for source, read in (
         (TrainedTokenizer(kind="bpe", vocab_size=320), texts),
         (TrainedTokenizer(kind="bpe", vocab_size=321), texts),
@@ -83,7 +83,7 @@ def test_other_text_or_size_reuses_a_tokenizer(texts: list[str], tmp_path: Path)
     assert len(list((tmp_path / "tokenizers").iterdir())) == 4
 
 
-def test_a_race_of_two_processes_fails_or_leaves_rubbish(
+def test_a_race_of_two_processes_does_not_fail_and_leaves_no_rubbish(
     texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = TrainedTokenizer(kind="bpe", vocab_size=320)
@@ -103,14 +103,14 @@ def _is_target(path: Path, answers: Any) -> bool:
     return path.name.startswith("bpe-320-") and answers.__length_hint__() > 0
 
 
-def test_a_pretrained_tokenizer_is_changed(texts: list[str], tmp_path: Path) -> None:
+def test_a_pretrained_tokenizer_is_not_changed(texts: list[str], tmp_path: Path) -> None:
     saved = train_tokenizer(texts, kind="wordpiece", vocab_size=320)
     saved.save_pretrained(tmp_path)
     loaded = tokenizer_source({"pretrained": str(tmp_path)}).load([], cache_dir=tmp_path)
     assert loaded.get_vocab() == saved.get_vocab()
 
 
-def test_a_tokenizer_without_padding_stays_without(texts: list[str], tmp_path: Path) -> None:
+def test_a_tokenizer_without_padding_gets_one(texts: list[str], tmp_path: Path) -> None:
     saved = train_tokenizer(texts, kind="bpe", vocab_size=320)
     saved.pad_token = None
     saved.save_pretrained(tmp_path)
@@ -130,17 +130,17 @@ def test_a_tokenizer_without_padding_stays_without(texts: list[str], tmp_path: P
         ({"pretrained": "x", "revison": "v"}, "mean `revision`"),
     ],
 )
-def test_a_mistake_in_a_recipe_trains_another_tokenizer(spec: Any, message: str) -> None:
+def test_a_mistake_in_a_recipe_trains_no_tokenizer(spec: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tokenizer_source(spec)
 
 
-def test_a_missing_tokenizer_gives_no_hint(tmp_path: Path) -> None:
+def test_a_missing_tokenizer_gives_a_hint(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"(?s)cannot load 'org/none'.*\{train: \{kind"):
         PretrainedTokenizer(pretrained="org/none").load([], cache_dir=tmp_path)
 
 
-def test_the_two_texts_of_a_pair_look_alike_to_bert(texts: list[str], tmp_path: Path) -> None:
+def test_the_two_texts_of_a_pair_do_not_look_alike_to_bert(texts: list[str], tmp_path: Path) -> None:
     spec: dict[str, Any] = {"train": {"kind": "wordpiece", "vocab_size": 320}}
     plain = tokenizer_source(spec).load(texts, cache_dir=tmp_path)
     pairs = tokenizer_source({"train": {**spec["train"], "token_types": True}}).load(texts, cache_dir=tmp_path)

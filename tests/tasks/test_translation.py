@@ -31,14 +31,14 @@ def columns(task: Translation) -> tuple[list[str], list[str]]:
     return found["source"], found["target"]
 
 
-def test_the_languages_change_places(folder: Path) -> None:
+def test_the_languages_keep_their_places(folder: Path) -> None:
     pairs = [row["translation"] for row in pair_rows(12)]
     assert columns(build(folder)) == ([pair["en"] for pair in pairs], [pair["de"] for pair in pairs])
     back = build(folder, source_lang="de", target_lang="en")
     assert columns(back) == ([pair["de"] for pair in pairs], [pair["en"] for pair in pairs])
 
 
-def test_a_column_for_each_language_is_not_read(tmp_path: Path) -> None:
+def test_a_column_for_each_language_is_read(tmp_path: Path) -> None:
     write_split(tmp_path, "train", [{"de": "b", "en": "a", "more": 1}, {"en": "A", "de": "B"}])
     assert columns(build(tmp_path, column=None)) == (["a", "A"], ["b", "B"])
     assert columns(build(tmp_path, column=None, lowercase=True)) == (["a", "a"], ["b", "b"])
@@ -46,7 +46,7 @@ def test_a_column_for_each_language_is_not_read(tmp_path: Path) -> None:
         columns(build(tmp_path, column=None, target_lang="fr"))
 
 
-def test_a_missing_language_is_not_named(folder: Path) -> None:
+def test_a_missing_language_is_named(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"target_lang: row 0 of .*train\.jsonl has no text in 'fr'; its languages"):
         columns(build(folder, target_lang="fr"))
     write_split(folder, "train", [*pair_rows(2), {"translation": {"en": "a", "de": None}}])
@@ -54,7 +54,7 @@ def test_a_missing_language_is_not_named(folder: Path) -> None:
         columns(build(folder))
 
 
-def test_another_layout_is_taken_for_this_one(tmp_path: Path) -> None:
+def test_another_layout_is_refused(tmp_path: Path) -> None:
     write_split(tmp_path, "train", [{"translation": "a ||| b"}])
     with pytest.raises(ValueError, match=r"row 0 of .* has no text per language under 'translation' but .*set task"):
         columns(build(tmp_path))
@@ -62,13 +62,13 @@ def test_another_layout_is_taken_for_this_one(tmp_path: Path) -> None:
         columns(build(tmp_path, column="text"))
 
 
-def test_a_language_is_translated_into_itself(folder: Path) -> None:
+def test_no_language_is_translated_into_itself(folder: Path) -> None:
     with pytest.raises(ValueError, match="target_lang: is the source's language, 'en'"):
         build(folder, target_lang="en")
 
 
 @pytest.mark.parametrize("lowercase", [False, True])
-def test_the_score_is_another_than_sacrebleus(folder: Path, lowercase: bool) -> None:
+def test_the_score_is_sacrebleus(folder: Path, lowercase: bool) -> None:
     texts, references = ["The parser reads a file", "Ein Test hier"], ["the parser reads the file", "ein Test hier"]
     found = build(folder, lowercase=lowercase).score()(texts, references)
     assert found["bleu"] == sacrebleu.corpus_bleu(texts, [references], lowercase=lowercase).score
@@ -76,14 +76,14 @@ def test_the_score_is_another_than_sacrebleus(folder: Path, lowercase: bool) -> 
     assert found["length_ratio"] == 1.0
 
 
-def test_a_signature_belongs_to_other_settings(folder: Path) -> None:
+def test_a_signature_belongs_to_its_settings(folder: Path) -> None:
     about = build(folder, lowercase=True, bleu_tokenize="intl").about()
     assert about["metric_signatures"]["bleu"].startswith("nrefs:1|case:lc|eff:no|tok:intl|smooth:exp")
     assert about["metric_signatures"]["chrf"].startswith("nrefs:1|case:lc|eff:yes|nc:6|nw:0")
     assert (about["source_lang"], about["target_lang"]) == ("en", "de")
 
 
-def test_multi30k_has_other_rows_or_texts(shared_data: Path) -> None:
+def test_multi30k_has_its_rows_and_texts(shared_data: Path) -> None:
     task = build(shared_data / "multi30k" / "en-de")
     sizes = {}
     for split in ("train", "validation", "test"):

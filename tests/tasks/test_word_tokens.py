@@ -28,7 +28,7 @@ def metaspace() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
 
 
-def test_wordpieces_are_not_those_of_words_split_before(shared_data: Path) -> None:
+def test_wordpieces_are_those_of_words_split_before(shared_data: Path) -> None:
     """The usual way, with words handed over one by one, must find the same tokens and the same first ones."""
     lines = (shared_data / "wnut_17" / "train.jsonl").read_text(encoding="utf-8").splitlines()[:400]
     tweets = [json.loads(line)["tokens"] for line in lines]
@@ -45,7 +45,7 @@ def test_wordpieces_are_not_those_of_words_split_before(shared_data: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe", "metaspace"])
-def test_a_word_has_no_first_token_or_two(kind: str) -> None:
+def test_a_word_has_exactly_one_first_token(kind: str) -> None:
     tokenizer: PreTrainedTokenizerBase = (
         metaspace() if kind == "metaspace" else train_tokenizer(TEXTS, kind=kind, vocab_size=320)  # type: ignore[arg-type]
     )
@@ -55,7 +55,7 @@ def test_a_word_has_no_first_token_or_two(kind: str) -> None:
     assert words_found(found.words).tolist() == [4, 1, 3]
 
 
-def test_a_token_with_the_space_before_it_is_the_word_before() -> None:
+def test_a_token_with_the_space_before_it_is_not_the_word_before() -> None:
     tokenizer = metaspace()
     found = word_tokens(tokenizer, [["the", "mapping", "é"]], max_length=64)
     ids = found.columns["input_ids"].values.tolist()
@@ -63,14 +63,14 @@ def test_a_token_with_the_space_before_it_is_the_word_before() -> None:
     assert firsts(found.words) == [[0, 1, -1, -1, 2]], "the lone space is no word"
 
 
-def test_words_that_are_cut_off_are_found() -> None:
+def test_words_that_are_cut_off_are_not_found() -> None:
     tokenizer = train_tokenizer(TEXTS, kind="wordpiece", vocab_size=320)
     found = word_tokens(tokenizer, [["the"] * 30, ["the", "", "value"]], max_length=10)
     assert words_found(found.words).tolist() == [8, 2]
     assert found.columns["input_ids"].lengths.tolist()[0] == 10
 
 
-def test_a_tokenizer_that_does_not_say_where_its_tokens_stand_is_taken() -> None:
+def test_a_tokenizer_that_does_not_say_where_its_tokens_stand_is_refused() -> None:
     class Slow(PreTrainedTokenizerBase):
         """Stands for a tokenizer without tokenizer.json."""
 

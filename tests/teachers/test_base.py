@@ -45,7 +45,7 @@ def test_the_teacher_answers_as_its_model_does(head):
     torch.testing.assert_close(logits, answer_of(model, batch), rtol=0, atol=0)
 
 
-def test_without_a_student_the_teacher_makes_another_input_of_its_decoder():
+def test_without_a_student_the_teacher_makes_the_same_input_of_its_decoder():
     teacher, batch = LiveTeacher(tiny_model("seq2seq_lm", seed=2)), batch_of("seq2seq_lm")
     given = teacher.inputs_of(batch, head="seq2seq_lm")
     assert torch.equal(given["decoder_input_ids"], as_read("seq2seq_lm", batch)["decoder_input_ids"])
@@ -53,7 +53,7 @@ def test_without_a_student_the_teacher_makes_another_input_of_its_decoder():
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_teacher_keeps_keys_and_values_for_a_text_that_never_goes_on(head):
+def test_a_teacher_keeps_no_keys_and_values_for_a_text_that_never_goes_on(head):
     model, batch = tiny_model(head, seed=2), as_read(head, batch_of(head))
     teacher, kept = LiveTeacher(model), []
     model.register_forward_hook(lambda module, inputs, output: kept.append(dict(output).get("past_key_values")))

@@ -205,6 +205,6 @@ def test_a_damaged_cache_is_refused_before_a_student_is_built(tmp_path: Path) ->
         CachedTeacher(case.cache)
 
 
-def test_neither_a_folder_nor_a_data_set_is_said(tmp_path: Path) -> None:
+def test_a_folder_or_a_data_set_has_to_be_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="neither a folder with cached targets nor a data set"):
         CachedTeacher(str(tmp_path / "nothing"))

@@ -108,7 +108,7 @@ def test_renamed_checkpoint_of_another_step_is_not_resumed(checkpoint: Path) -> 
     assert "is of step 300" in str(trainer_checkpoint_problem(moved))
 
 
-def test_random_state_of_a_rank_is_missed(checkpoint: Path) -> None:
+def test_missing_random_state_of_a_rank_is_noticed(checkpoint: Path) -> None:
     (checkpoint / "rng_state.pth").rename(checkpoint / "rng_state_0.pth")
     torch.save({}, checkpoint / "rng_state_1.pth")
     assert trainer_checkpoint_problem(checkpoint) is None
@@ -139,7 +139,7 @@ def test_deepspeed_checkpoint_is_judged_by_its_own_files(checkpoint: Path) -> No
     assert "DeepSpeed states" in str(trainer_checkpoint_problem(checkpoint))
 
 
-def test_deepspeed_states_of_a_rank_are_missed(checkpoint: Path) -> None:
+def test_missing_deepspeed_states_of_a_rank_are_noticed(checkpoint: Path) -> None:
     (checkpoint / "rng_state.pth").rename(checkpoint / "rng_state_0.pth")
     torch.save({}, checkpoint / "rng_state_1.pth")
     (checkpoint / "latest").write_text("global_step300")

@@ -31,7 +31,7 @@ def places(model: torch.nn.Module) -> list[int]:
 
 
 @torch.no_grad()
-def test_a_call_uses_the_weights_that_are_kept():
+def test_a_call_does_not_use_the_weights_that_are_kept():
     model, kept = lent()
     seen: list[list[int]] = []
     model.bert.encoder.register_forward_pre_hook(lambda *_: seen.append(places(model)))
@@ -42,7 +42,7 @@ def test_a_call_uses_the_weights_that_are_kept():
 
 
 @torch.no_grad()
-def test_a_forward_that_ends_early_keeps_the_copies():
+def test_a_forward_that_ends_early_keeps_no_copies():
     model, kept = lent()
     with layer_tap(model, [1], stop=True) as outputs:
         model(input_ids=IDS)
@@ -55,7 +55,7 @@ def test_a_forward_that_ends_early_keeps_the_copies():
     assert places(model) == kept
 
 
-def test_embeddings_outside_of_a_forward_are_not_lent():
+def test_embeddings_outside_of_a_forward_are_lent():
     model, kept = lent()
     embeddings, seen = model.get_input_embeddings(), []
     embeddings.register_forward_hook(lambda module, *_: seen.append(module.weight.data_ptr()), prepend=True)
@@ -67,7 +67,7 @@ def test_embeddings_outside_of_a_forward_are_not_lent():
 
 
 @torch.no_grad()
-def test_new_weights_are_copied_into_the_copies():
+def test_new_weights_are_used_by_the_next_call():
     model, _ = lent()
     model(input_ids=IDS)
     other = tiny_model("masked_lm", seed=5).eval()
@@ -77,7 +77,7 @@ def test_new_weights_are_copied_into_the_copies():
 
 
 @torch.no_grad()
-def test_rows_in_front_of_the_head_lose_the_head():
+def test_rows_in_front_of_the_head_keep_the_head():
     """What a call hands out has to outlive the call's copies."""
     model, kept = lent()
     rows = RowHead(model).read(
@@ -89,7 +89,7 @@ def test_rows_in_front_of_the_head_lose_the_head():
 
 
 @pytest.mark.parametrize("kind", ["live", "sequence"])
-def test_offload_on_a_cpu_changes_something(tmp_path, kind, caplog):
+def test_offload_on_a_cpu_changes_nothing(tmp_path, kind, caplog):
     source = save_teacher_run(tmp_path / "teacher", "masked_lm", steps=(10,)) if kind == "sequence" else None
 
     def run(offload: bool) -> torch.Tensor:
@@ -108,7 +108,7 @@ def test_offload_on_a_cpu_changes_something(tmp_path, kind, caplog):
 
 
 @pytest.mark.gpu
-def test_weights_stay_on_the_gpu_or_are_swapped_there(tmp_path):
+def test_weights_lie_on_the_cpu_between_calls_and_after_a_switch(tmp_path):
     """Pinned weights on the CPU between calls, the same logits as on the device, also after a switch."""
     folder = save_teacher_run(tmp_path / "teacher", "masked_lm", steps=(10, 20))
     items = examples("masked_lm")

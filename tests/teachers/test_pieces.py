@@ -29,7 +29,7 @@ SHAPES = st.lists(st.integers(1, 5), min_size=0, max_size=3).map(tuple)
 
 @settings(deadline=None, max_examples=60)
 @given(shape=SHAPES, data=st.data())
-def test_a_piece_is_another_run_of_numbers_than_that_of_the_whole(shape, data):
+def test_a_piece_is_its_run_of_the_numbers_of_the_whole(shape, data):
     whole = torch.randn(shape)
     start = data.draw(st.integers(0, whole.numel()))
     stop = data.draw(st.integers(start, whole.numel()))
@@ -50,7 +50,7 @@ class Watched:
         return rows
 
 
-def test_rows_are_read_that_the_piece_does_not_touch():
+def test_rows_that_the_piece_does_not_touch_are_not_read():
     stored = Watched(torch.arange(40.0).reshape(10, 4))
     found = Piece(frozenset(["x"]), (10, 4), 10, 21).of(stored)
     assert found.tolist() == list(range(10, 21))
@@ -68,7 +68,7 @@ def halves(folder: Path, rank: int) -> dict[str, Piece]:
 
 
 @pytest.mark.parametrize("size", ["1GB", "3KB"])
-def test_two_ranks_read_a_folder_with_gaps_or_twice(tmp_path, size):
+def test_two_ranks_read_a_folder_once_without_gaps(tmp_path, size):
     whole, folder = save_teacher(tmp_path / "whole"), save_teacher(tmp_path / "teacher", max_shard_size=size)
     first, second = (read_pieces(folder, halves(whole, rank)) for rank in (0, 1))
     for name, tensor in load_file(whole / "model.safetensors").items():
@@ -76,7 +76,7 @@ def test_two_ranks_read_a_folder_with_gaps_or_twice(tmp_path, size):
         assert torch.equal(torch.cat([first[name].numbers, second[name].numbers]), tensor.flatten())
 
 
-def test_a_tensor_nobody_asked_for_is_read(tmp_path):
+def test_a_tensor_nobody_asked_for_is_not_read(tmp_path):
     save_file({"known": torch.ones(4), "unknown": torch.ones(4)}, tmp_path / "model.safetensors")
     pieces = {"known": Piece.whole(["known"], (3,))}
     found = read_pieces(tmp_path, pieces)
@@ -86,7 +86,7 @@ def test_a_tensor_nobody_asked_for_is_read(tmp_path):
     assert not pieces_fit(found, pieces)
 
 
-def test_one_name_is_not_enough_for_tied_weights():
+def test_one_name_is_enough_for_tied_weights():
     model = tiny_model("masked_lm")
     pieces = by_name(Piece.whole(names, tuple(one.shape)) for one, names in names_by_tensor(model))
     tied = pieces["cls.predictions.decoder.weight"]
@@ -99,14 +99,14 @@ def test_one_name_is_not_enough_for_tied_weights():
     assert not pieces_fit(stored, pieces)
 
 
-def test_buffers_that_no_file_holds_are_pieces():
+def test_buffers_that_no_file_holds_are_no_pieces():
     model = torch.nn.Module()
     model.register_buffer("kept", torch.zeros(2, 3))
     model.register_buffer("computed", torch.zeros(4), persistent=False)
     assert buffer_pieces(model) == [Piece(frozenset(["kept"]), (2, 3), 0, 6)]
 
 
-def test_a_refused_write_changes_something():
+def test_a_refused_write_changes_nothing():
     pieces = {name: Piece.whole([name], (2, 2)) for name in ("a", "b")}
     memory = {name: torch.zeros(2, 2) for name in pieces}
     for stored, found in (
@@ -118,7 +118,7 @@ def test_a_refused_write_changes_something():
     assert not any(one.any() for one in memory.values())
 
 
-def test_a_write_leaves_the_model_as_it_was():
+def test_a_write_changes_the_model():
     piece = Piece(frozenset(["a"]), (4, 2), 2, 6)
     part = torch.zeros(2, 2, dtype=torch.bfloat16)
     write_in_place(cut({"a": torch.arange(8.0).view(4, 2)}, {"a": piece}), {"a": piece}, {"a": part}, what="X")
@@ -126,7 +126,7 @@ def test_a_write_leaves_the_model_as_it_was():
     assert part.dtype == torch.bfloat16
 
 
-def test_a_file_s_own_slices_behave_otherwise_than_tensors(tmp_path):
+def test_a_file_s_own_slices_behave_as_tensors_do(tmp_path):
     tensor = torch.arange(12.0).view(4, 3)
     save_file({"x": tensor, "scalar": torch.tensor(3.0)}, tmp_path / "model.safetensors")
     with safe_open(tmp_path / "model.safetensors", framework="pt") as file:

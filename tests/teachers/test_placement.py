@@ -13,7 +13,7 @@ from hf_distill.teachers.placement import Placement
 IDS = torch.arange(6).reshape(2, 3)
 
 
-def test_a_placed_teacher_is_trained():
+def test_a_placed_teacher_is_frozen():
     model = tiny_model("masked_lm").train()
     placed = Placement().place(model, Accelerator(cpu=True))
     assert placed is model
@@ -22,7 +22,7 @@ def test_a_placed_teacher_is_trained():
 
 
 @torch.no_grad()
-def test_a_compiled_teacher_is_compiled_for_every_training():
+def test_a_compiled_teacher_is_compiled_once_for_all_trainings():
     model, placement = tiny_model("masked_lm"), Placement(compiled="eager")
     expected = model.eval()(input_ids=IDS).logits
     placement.place(model, None)
@@ -36,19 +36,19 @@ def test_a_compiled_teacher_is_compiled_for_every_training():
 
 
 @pytest.mark.parametrize("compiled", [False, True, "eager"])
-def test_layers_of_a_compiled_teacher_can_be_read(compiled):
+def test_layers_of_a_compiled_teacher_cannot_be_read(compiled):
     found = Placement(compiled=compiled).allowed(TeacherSource.provides)
     assert ("teacher.hidden_states" in found) == (not compiled)
     assert {"teacher.logits", "teacher.live"} <= found
 
 
-def test_settling_waits_for_weights_that_are_nowhere():
+def test_settling_does_not_wait_for_weights_that_are_nowhere():
     placement = Placement(offload=True)
     placement.settle()
     assert placement.offload
 
 
-def test_parts_in_the_place_of_others_are_neither_frozen_nor_compiled():
+def test_parts_in_the_place_of_others_are_frozen_and_compiled():
     model, placement = tiny_model("masked_lm"), Placement(compiled="eager")
     placement.place(model, None)
     model.bert = tiny_model("masked_lm", seed=3).bert
@@ -65,12 +65,12 @@ def test_parts_in_the_place_of_others_are_neither_frozen_nor_compiled():
         ({"quantized": True}, r"stay whole on the device; leave `sharded` out"),
     ],
 )
-def test_a_sharded_teacher_is_placed_in_two_ways(asked, message):
+def test_a_sharded_teacher_is_placed_in_one_way(asked, message):
     with pytest.raises(ValueError, match=message):
         Placement(sharded=True, **asked)
 
 
-def test_a_sharded_teacher_is_refused_on_one_rank_or_nothing_is_said(caplog):
+def test_a_sharded_teacher_is_whole_on_one_rank_and_that_is_said(caplog):
     model, placement = tiny_model("masked_lm"), Placement(sharded=True)
     with caplog.at_level("WARNING"):
         assert placement.place(model, Accelerator(cpu=True)) is model

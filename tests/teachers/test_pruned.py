@@ -173,7 +173,7 @@ def test_shares_out_of_range_are_refused(settings, message):
         PrunedMixTeacher(tiny_model("classification"), **settings)
 
 
-def test_a_piece_of_a_teacher_is_pruned(monkeypatch):
+def test_a_piece_of_a_teacher_is_not_pruned(monkeypatch):
     monkeypatch.setattr(LiveTeacher, "is_split", True)
     with pytest.raises(ValueError, match=r"which no rank has of a sharded teacher; leave `sharded` out"):
         entered(tiny_model("classification"))

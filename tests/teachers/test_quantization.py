@@ -63,7 +63,7 @@ def error(found: torch.Tensor, step: int) -> float:
 
 @NOISE
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_switch_leaves_the_old_weights_or_the_unquantised_ones(folder, package):
+def test_a_switch_leaves_neither_the_old_weights_nor_the_unquantised_ones(folder, package):
     teacher = TeacherSequence(folder, quantization=METHODS[package])
     teacher.attach(head="masked_lm", accelerator=Accelerator(cpu=True))
     held = None
@@ -79,7 +79,7 @@ def test_a_switch_leaves_the_old_weights_or_the_unquantised_ones(folder, package
 
 @NOISE
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_quantised_teachers_logits_are_whole(tmp_path, folder, package):
+def test_a_quantised_teachers_logits_are_not_whole(tmp_path, folder, package):
     """Its head stays in floating point, so that a student still learns from it in tiles, through a switch too."""
     teacher = TeacherSequence(folder, quantization=METHODS[package])
     shapes: list = []
@@ -101,7 +101,7 @@ def test_a_quantised_teachers_logits_are_whole(tmp_path, folder, package):
 
 @NOISE
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_live_quantised_model_cannot_be_pinned(folder, package):
+def test_a_live_quantised_model_can_be_pinned(folder, package):
     config = build_quantization(METHODS[package]).config
     models = [
         AutoModelForMaskedLM.from_pretrained(folder / f"checkpoint-{step}", quantization_config=config)
@@ -116,7 +116,7 @@ def test_a_live_quantised_model_cannot_be_pinned(folder, package):
 
 @NOISE
 @pytest.mark.parametrize("package", PACKAGES)
-def test_the_size_of_quantised_weights_is_that_of_others(folder, package):
+def test_the_size_of_quantised_weights_is_their_own(folder, package):
     """Only what is quantised counts with its new size; scales are left out."""
     quantization = build_quantization(METHODS[package])
     loaded = AutoModelForMaskedLM.from_pretrained(folder / "checkpoint-10", quantization_config=quantization.config)
@@ -138,13 +138,13 @@ def test_the_size_of_quantised_weights_is_that_of_others(folder, package):
         ({"quant_method": "eetq"}, "teacher.quantization: eetq cannot be used here: .*(eetq|GPU|kernels)"),
     ],
 )
-def test_what_cannot_work_here_is_found_out_in_training(spec, message):
+def test_what_cannot_work_here_is_found_out_before_training(spec, message):
     with pytest.raises(ValueError, match=message):
         build_quantization(spec, path="teacher.quantization")
 
 
 @pytest.mark.parametrize("package", [name for name in METHODS if not has(name)] or [None])
-def test_a_missing_package_is_not_named(folder, package):
+def test_a_missing_package_is_named(folder, package):
     if package is None:
         pytest.skip("all packages are installed")
     with pytest.raises(ValueError, match=rf"quantization: .*{package}"):
@@ -160,7 +160,7 @@ def test_a_missing_package_is_not_named(folder, package):
         ({"name": "Int4WeightOnlyConfig", "group": 3}, "unexpected keyword argument 'group'"),
     ],
 )
-def test_a_class_of_torchao_is_guessed(kind, message):
+def test_a_class_of_torchao_is_not_guessed(kind, message):
     with pytest.raises(ValueError, match=rf"quantization.quant_type: {message}|quantization.quant_type: .*{message}"):
         build_quantization({"quant_method": "torchao", "quant_type": kind})
 
@@ -169,13 +169,13 @@ def test_nothing_is_nothing():
     assert build_quantization(None) is None
 
 
-def test_quantised_weights_are_offloaded(folder, monkeypatch):
+def test_quantised_weights_are_not_offloaded(folder, monkeypatch):
     monkeypatch.setattr("hf_distill.teachers.sequence.build_quantization", lambda spec: spec)
     with pytest.raises(ValueError, match="leave `offload` out"):
         TeacherSequence(folder, quantization={"load_in_8bit": True}, offload=True)
 
 
-def test_another_architecture_takes_the_teachers_place():
+def test_another_architecture_does_not_take_the_teachers_place():
     model, other = torch.nn.Linear(2, 3), torch.nn.Linear(2, 4)
     with pytest.raises(ValueError, match="X does not fit the teacher in memory: bias"):
         replace_parts(model, lambda: other, what="X")

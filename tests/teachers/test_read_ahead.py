@@ -48,7 +48,7 @@ def test_another_revision_than_the_one_started_is_read_rightly(revisions: list[R
     assert_equal(reader.take(revisions[1]), saved(revisions[1]))
 
 
-def test_a_reader_of_files_alone_keeps_tensors(revisions: list[Revision]) -> None:
+def test_a_reader_of_files_alone_keeps_no_tensors(revisions: list[Revision]) -> None:
     reader = ReadAhead(keep_tensors=False)
     reader.start(revisions[1])
     assert reader.take(revisions[1]) == {}
@@ -57,7 +57,7 @@ def test_a_reader_of_files_alone_keeps_tensors(revisions: list[Revision]) -> Non
         reader.take(revisions[0])
 
 
-def test_a_split_teacher_reads_more_than_its_pieces(revisions: list[Revision]) -> None:
+def test_a_split_teacher_reads_only_its_pieces(revisions: list[Revision]) -> None:
     reader, name = ReadAhead(), "bert.embeddings.word_embeddings.weight"
     reader.start(revisions[1])
     reader.read_only({name: Piece(frozenset([name]), (20, 16), 24, 72)})

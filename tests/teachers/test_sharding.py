@@ -44,7 +44,7 @@ def test_teachers_that_need_whole_models_refuse_it_before_anything_else(case, tm
         case.build(tmp_path).attach(head="classification", accelerator=sharded)
 
 
-def test_a_part_of_a_teacher_is_taken_for_a_teacher():
+def test_a_part_of_a_teacher_is_not_taken_for_a_teacher():
     model = torch.nn.Linear(2, 2)
     assert refuse_split_weights(model) is None
     assert not is_in_pieces(model)
@@ -62,7 +62,7 @@ class Zero3:
 
 
 @pytest.mark.parametrize("stage", [2, 3])
-def test_loading_leaves_zero3_off_or_teachers_split(stage):
+def test_loading_leaves_zero3_on_and_teachers_whole(stage):
     config = Zero3()
     plugin = SimpleNamespace(zero_stage=stage, hf_ds_config=config)
     state = SimpleNamespace(deepspeed_plugin=plugin)
@@ -115,7 +115,7 @@ def training(engine: DistributedType, **state: int) -> SimpleNamespace:
         (DistributedType.FSDP, {"version": 2}, True),
     ],
 )
-def test_a_teacher_is_split_where_the_student_is_not(engine, state, splits, caplog):
+def test_a_teacher_is_not_split_where_the_student_is_not(engine, state, splits, caplog):
     assert splits_weights(training(engine, **state)) == splits
     if not splits:
         assert split_over_ranks(torch.nn.Linear(2, 2), training(engine, **state)) is None
@@ -125,14 +125,14 @@ def test_a_teacher_is_split_where_the_student_is_not(engine, state, splits, capl
 @pytest.mark.parametrize(
     ("engine", "named"), [(DistributedType.FSDP, "FSDP1"), (DistributedType.MEGATRON_LM, "MEGATRON_LM")]
 )
-def test_an_engine_that_splits_in_another_way_is_taken_for_one_that_does_not_split(engine, named):
+def test_an_engine_that_splits_in_another_way_is_refused(engine, named):
     with pytest.raises(
         ValueError, match=f"by FSDP2 or by DeepSpeed's ZeRO-3, and not by {named}; set fsdp_version: 2"
     ):
         splits_weights(training(engine, version=1))
 
 
-def test_a_piece_is_counted_as_the_whole():
+def test_a_piece_is_counted_with_the_size_of_the_whole():
     parameter = torch.nn.Parameter(torch.zeros(0))
     assert whole_numel(parameter) == 0
     parameter.ds_numel = 12

@@ -34,7 +34,7 @@ def named_units(model: nn.Module) -> list[str]:
     ],
     ids=["no head", "tied", "untied", "tied with its bias"],
 )
-def test_a_parameter_is_in_two_units(head, overrides, expected):
+def test_no_parameter_is_in_two_units(head, overrides, expected):
     model = tiny_model(head, **overrides)
     assert named_units(model) == expected
     inside = [parameter for unit in units_of(model) for parameter in unit.parameters()]
@@ -43,7 +43,7 @@ def test_a_parameter_is_in_two_units(head, overrides, expected):
     assert not any(parameter in outside for parameter in inside)
 
 
-def test_layers_that_share_a_parameter_are_units():
+def test_layers_that_share_a_parameter_are_no_units():
     model = tiny_model("classification")
     first, second = model.bert.encoder.layer
     second.output.dense.weight = first.output.dense.weight
@@ -69,7 +69,7 @@ class Mesh(SimpleNamespace):
 @pytest.mark.parametrize("rows", [1, 2, 5, 8])
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
 @pytest.mark.parametrize("copies", [False, True])
-def test_rows_are_held_by_nobody_or_by_two(monkeypatch, rows, ranks, copies):
+def test_rows_are_held_by_exactly_one(monkeypatch, rows, ranks, copies):
     whole = torch.arange(rows)
     chunks = [*whole.chunk(ranks), *[whole[:0]] * ranks][:ranks]
     for rank, chunk in enumerate(chunks):
@@ -81,13 +81,13 @@ def test_rows_are_held_by_nobody_or_by_two(monkeypatch, rows, ranks, copies):
         assert whole[start:stop].tolist() == chunk.tolist()
 
 
-def test_a_whole_parameter_is_not_its_own_local_part():
+def test_a_whole_parameter_is_its_own_local_part():
     parameter = nn.Parameter(torch.zeros(3))
     local(parameter).fill_(2.0)
     assert parameter.tolist() == [2.0] * 3
 
 
-def test_the_student_is_split_over_other_ranks():
+def test_a_teacher_is_split_over_the_ranks_of_the_student():
     asked = []
 
     class Named:

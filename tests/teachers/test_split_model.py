@@ -31,7 +31,7 @@ def never() -> nn.Module:
     raise AssertionError("the whole model is loaded")
 
 
-def test_the_whole_model_is_loaded_where_pieces_are_enough():
+def test_the_whole_model_is_not_loaded_where_pieces_are_enough():
     split, other = Halved(tiny_model("classification"), rank=1), tiny_model("classification", seed=5)
     split.write(cut(other.state_dict(), split.pieces), never, what="X")
     assert all(
@@ -48,7 +48,7 @@ def test_names_that_transformers_converts_are_refused():
     )
 
 
-def test_another_architecture_is_written():
+def test_another_architecture_is_not_written():
     split, other = Halved(tiny_model("classification"), rank=0), tiny_model("classification", num_hidden_layers=3)
     with pytest.raises(ValueError, match=r"X does not fit the teacher.*must have one architecture"):
         split.write(cut(other.state_dict(), split.pieces), lambda: other, what="X")

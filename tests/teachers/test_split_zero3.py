@@ -11,7 +11,7 @@ AUTO = {"reduce_bucket_size": "auto", "stage3_prefetch_bucket_size": "auto", "ov
 OPTIMIZES = ("offload_optimizer", "reduce_bucket_size", "sub_group_size", "zero_quantized_nontrainable_weights")
 
 
-def test_a_teacher_gets_an_optimizer_or_numbers_that_are_not_set_yet():
+def test_a_teacher_gets_no_optimizer_and_no_numbers_that_are_not_set_yet():
     student = {
         **zero_settings(3),
         "optimizer": {"type": "AdamW"},
@@ -29,7 +29,7 @@ def test_a_teacher_gets_an_optimizer_or_numbers_that_are_not_set_yet():
     assert student["zero_optimization"]["stage3_prefetch_bucket_size"] == "auto", "the student's stay"
 
 
-def test_weights_on_a_disk_are_changed_in_place():
+def test_weights_on_a_disk_are_not_changed_in_place():
     student = zero_settings(3)
     student["zero_optimization"]["offload_param"] = {"device": "nvme", "nvme_path": "anywhere"}
     with pytest.raises(ValueError, match=r"cannot be; use offload_param: cpu, or leave `sharded` out"):

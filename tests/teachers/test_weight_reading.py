@@ -40,21 +40,21 @@ def test_pickle_that_runs_code_is_refused_even_where_allowed(tmp_path: Path) -> 
         read_tensors(folder)
 
 
-def test_numbers_without_a_dimension_are_lost(tmp_path: Path) -> None:
+def test_numbers_without_a_dimension_are_kept(tmp_path: Path) -> None:
     tensors = {"scale": torch.tensor(2.5), "row": torch.arange(3.0), "nothing": torch.zeros(0, 4)}
     save_file(tensors, tmp_path / "model.safetensors")
     assert_equal(read_tensors(tmp_path), tensors)
 
 
 @pytest.mark.parametrize("save", [save_teacher, save_pickled_teacher])
-def test_shapes_are_told_wrongly(tmp_path: Path, save) -> None:
+def test_shapes_are_told_rightly(tmp_path: Path, save) -> None:
     folder = save(tmp_path / "teacher")
     assert {name: shape for name, shape, _ in each_tensor(folder)} == {
         name: tuple(tensor.shape) for name, tensor in read_tensors(folder).items()
     }
 
 
-def test_reading_goes_on_after_it_is_stopped(tmp_path: Path) -> None:
+def test_reading_ends_when_it_is_stopped(tmp_path: Path) -> None:
     stopped = threading.Event()
     stopped.set()
     assert read_tensors(save_teacher(tmp_path / "teacher"), stopped=stopped) == {}

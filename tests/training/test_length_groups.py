@@ -46,7 +46,7 @@ def run(folder: Path, strategy: str, *, resume: str | None = None):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 4, 6, 13], ids=lambda step: f"checkpoint {step}, 4 steps an epoch")
-def test_a_resumed_run_draws_other_batches(tmp_path, step):
+def test_a_resumed_run_draws_the_same_batches(tmp_path, step):
     weights, shapes = run(tmp_path, "group_by_length")
     resumed, rest = run(tmp_path, "group_by_length", resume=str(tmp_path / f"checkpoint-{step}"))
     assert rest == shapes[2 * step :]
@@ -54,7 +54,7 @@ def test_a_resumed_run_draws_other_batches(tmp_path, step):
 
 
 @pytest.mark.slow
-def test_groups_pad_as_much_as_random_batches(tmp_path):
+def test_groups_pad_less_than_random_batches(tmp_path):
     padded = {
         strategy: sum(rows * length for rows, length in run(tmp_path / strategy, strategy)[1])
         for strategy in ("random", "group_by_length")
@@ -62,7 +62,7 @@ def test_groups_pad_as_much_as_random_batches(tmp_path):
     assert padded["group_by_length"] < 0.95 * padded["random"]
 
 
-def test_the_order_depends_on_what_was_drawn_before():
+def test_the_order_does_not_depend_on_what_was_drawn_before():
     torch.manual_seed(1)
     first = list(groups())
     torch.rand(7)
@@ -72,19 +72,19 @@ def test_the_order_depends_on_what_was_drawn_before():
     assert list(groups(seed=1)) != first
 
 
-def test_a_checkpoint_within_an_epoch_begins_another_order():
+def test_a_checkpoint_within_an_epoch_begins_no_other_order():
     orders = [list(groups(epoch=epoch)) for epoch in (1.0, 1.25, 2.0 - 1e-3, 2.0 - 1e-9, 2.0)]
     assert orders[0] == orders[1] == orders[2] != orders[3] == orders[4]
 
 
-def test_the_order_is_drawn_from_the_generator_of_dropout():
+def test_the_order_is_not_drawn_from_the_generator_of_dropout():
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
     list(groups())
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_other_samplers_are_changed():
+def test_other_samplers_are_left_as_they_are():
     sampler = RandomSampler(LENGTHS)
     assert repeatable(sampler, seed=0, epoch=lambda: 0.0) is sampler
     assert repeatable(None, seed=0, epoch=lambda: 0.0) is None

@@ -17,7 +17,7 @@ def batch_of(head: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_evaluation_asks_the_teacher_or_reports_another_loss(tmp_path, head):
+def test_evaluation_asks_no_teacher_and_reports_the_label_loss(tmp_path, head):
     """0.3 · labels + 0.7 · teacher in training; the labels alone in evaluation."""
     curriculum = {"name": "one_shot", "label_mix": 0.3}
     trainer = distill_trainer(tmp_path, head, teacher=tiny_model(head, seed=7), curriculum=curriculum)
@@ -35,7 +35,7 @@ def test_evaluation_asks_the_teacher_or_reports_another_loss(tmp_path, head):
     assert all(len(outputs[key]) == 4 for key in expected)
 
 
-def test_a_column_that_only_the_teacher_reads_is_dropped(tmp_path):
+def test_a_column_that_only_the_teacher_reads_is_kept(tmp_path):
     """BERT reads `token_type_ids`, DistilBERT does not; both get one batch."""
     torch.manual_seed(1)
     config = DistilBertConfig(vocab_size=40, dim=16, n_layers=1, n_heads=2, hidden_dim=16, num_labels=3)

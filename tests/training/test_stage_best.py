@@ -33,32 +33,32 @@ def states(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 # ---- which one ----
 
 
-def test_another_point_than_the_best_is_taken():
+def test_the_best_point_is_taken():
     assert best(3.0, 1.0, 2.0) == 2
     assert best(3.0, 1.0, 2.0, greater=True) == 1
 
 
-def test_the_last_of_equals_is_taken():
+def test_the_first_of_equals_is_taken():
     assert best(1.0, 1.0, 2.0) == 1
 
 
-def test_a_point_of_the_stage_before_is_taken():
+def test_no_point_of_the_stage_before_is_taken():
     assert best(0.1, 3.0, 2.0, since=1) == 3
     assert best(0.1, since=1) is None
     assert best() is None
 
 
 @pytest.mark.parametrize("greater", [False, True])
-def test_a_loss_that_is_no_number_is_taken(greater):
+def test_a_loss_that_is_no_number_is_not_taken(greater):
     assert best(math.nan, 2.0, math.nan, greater=greater) == 2
     assert best(math.nan, greater=greater) is None
 
 
-def test_an_infinite_loss_is_the_best_where_there_is_a_finite_one():
+def test_an_infinite_loss_is_not_the_best_where_there_is_a_finite_one():
     assert best(math.inf, 5.0) == 2
 
 
-def test_an_unknown_metric_is_not_named():
+def test_an_unknown_metric_is_named():
     with pytest.raises(ValueError, match=r"curriculum\.metric: no held-out metric 'f1'; there are \['loss'\]"):
         best_step_of_stage([{"step": 1, "loss": 1.0}], since=0, metric="f1", greater_is_better=True)
 
@@ -67,7 +67,7 @@ def test_an_unknown_metric_is_not_named():
 
 
 @pytest.mark.parametrize("head", ["classification", "masked_lm", "causal_lm"])
-def test_a_kept_student_comes_back_changed(tmp_path, head):
+def test_a_kept_student_comes_back_unchanged(tmp_path, head):
     """Masked and causal language models tie embeddings and head."""
     model, other = tiny_model(head, seed=1), tiny_model(head, seed=2)
     save_stage_best(model, tmp_path, step=3)
@@ -77,7 +77,7 @@ def test_a_kept_student_comes_back_changed(tmp_path, head):
     assert {name: tensor.data_ptr() for name, tensor in other.state_dict().items()} == addresses
 
 
-def test_empty_tensors_are_taken_for_shared_ones(tmp_path):
+def test_empty_tensors_are_not_taken_for_shared_ones(tmp_path):
     class Empty(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -89,7 +89,7 @@ def test_empty_tensors_are_taken_for_shared_ones(tmp_path):
     assert (tmp_path / FILE_NAME).exists()
 
 
-def test_loading_breaks_the_optimizers_hold_on_the_parameters(tmp_path):
+def test_loading_keeps_the_optimizers_hold_on_the_parameters(tmp_path):
     model = tiny_model("classification")
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     save_stage_best(model, tmp_path, step=1)
@@ -102,7 +102,7 @@ def test_loading_breaks_the_optimizers_hold_on_the_parameters(tmp_path):
     assert len(changed) == len(list(model.named_parameters()))
 
 
-def test_a_half_written_file_is_left_in_the_place_of_the_last_one(tmp_path):
+def test_a_half_written_file_does_not_take_the_place_of_the_last_one(tmp_path):
     model = tiny_model("classification")
     for step in (1, 2):
         save_stage_best(model, tmp_path, step=step)
@@ -110,7 +110,7 @@ def test_a_half_written_file_is_left_in_the_place_of_the_last_one(tmp_path):
 
 
 @pytest.mark.parametrize(("kept", "message"), [(None, "does not exist"), (2, "holds step 2")])
-def test_another_student_is_loaded_in_silence(tmp_path, kept, message):
+def test_another_student_is_refused(tmp_path, kept, message):
     model = tiny_model("classification")
     if kept is not None:
         save_stage_best(model, tmp_path, step=kept)
@@ -118,13 +118,13 @@ def test_another_student_is_loaded_in_silence(tmp_path, kept, message):
         load_stage_best(model, tmp_path, step=4)
 
 
-def test_a_stage_without_a_number_has_a_best_student(tmp_path):
+def test_a_stage_without_a_number_has_no_best_student(tmp_path):
     save_stage_best(tiny_model("classification"), tmp_path, step=1)
     with pytest.raises(ValueError, match=r"no evaluation of the stage before gave a number.*lower the learning rate"):
         load_stage_best(tiny_model("classification"), tmp_path, step=None)
 
 
-def test_a_checkpoint_loses_the_kept_student(tmp_path):
+def test_a_checkpoint_keeps_the_kept_student(tmp_path):
     source, target = tmp_path / "run", tmp_path / "checkpoint"
     target.mkdir()
     copy_stage_best(source, target)

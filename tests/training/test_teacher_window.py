@@ -52,7 +52,7 @@ def assert_same(one, other) -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("side", ["left", "right", "both"])
-def test_a_window_in_one_call_makes_another_update(tmp_path, head, side):
+def test_a_window_in_one_call_makes_the_same_update(tmp_path, head, side):
     """Texts of 4 to 12 tokens in micro-batches of two: the window pads all of them to its own length."""
     objectives = ["teacher_mean_squared_error"] if head == "regression" else ["forward_kl"]
     curriculum = {"name": "one_shot", "objectives": [{"name": name} for name in objectives], "label_mix": 0.25}
@@ -69,7 +69,7 @@ def test_a_window_in_one_call_makes_another_update(tmp_path, head, side):
 
 
 @pytest.mark.parametrize("head", ["masked_lm", "causal_lm"])
-def test_whole_logits_hear_another_window(tmp_path, head):
+def test_whole_logits_hear_the_same_window(tmp_path, head):
     """Terms that do not fit into tiles read the kept rows' logits; texts without an attention mask get one."""
     curriculum = {"name": "one_shot", "objectives": [{"name": "forward_kl"}, {"name": "ckd", "weight": 0.1}]}
     collator = {"data_collator": Collator("right", mask=False), "per_device_train_batch_size": 1}
@@ -80,7 +80,7 @@ def test_whole_logits_hear_another_window(tmp_path, head):
     assert_same(together, apart)
 
 
-def test_several_passes_ask_again(tmp_path):
+def test_several_passes_ask_once(tmp_path):
     curriculum = {"name": "one_shot", "intra": {"passes": 2}}
     calls: list = []
     apart = run(tmp_path / "apart", "masked_lm", window=False, curriculum=curriculum)
@@ -89,7 +89,7 @@ def test_several_passes_ask_again(tmp_path):
     assert_same(together, apart)
 
 
-def test_a_cap_is_passed_over(tmp_path):
+def test_a_cap_is_kept_to(tmp_path):
     """Micro-batches of two, at most five examples a call: two micro-batches fit."""
     calls: list = []
     together = run(tmp_path / "together", "masked_lm", window=True, calls=calls, teacher_window_examples=5)
@@ -97,7 +97,7 @@ def test_a_cap_is_passed_over(tmp_path):
     assert_same(together, run(tmp_path / "apart", "masked_lm", window=False))
 
 
-def test_a_switch_mixes_revisions_in_a_window(tmp_path):
+def test_a_switch_mixes_no_revisions_in_a_window(tmp_path):
     """The window is answered by the revision of its own step."""
     from builders import save_teacher_run
 
@@ -111,7 +111,7 @@ def test_a_switch_mixes_revisions_in_a_window(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ensemble", "ladder"])
-def test_composed_teachers_answer_another_window(tmp_path, kind):
+def test_composed_teachers_answer_the_same_window(tmp_path, kind):
     def made():
         members = [LiveTeacher(teacher_of("masked_lm", seed=seed)) for seed in (7, 8)]
         return EnsembleTeacher(members) if kind == "ensemble" else LadderTeacher(members)
@@ -130,7 +130,7 @@ def test_composed_teachers_answer_another_window(tmp_path, kind):
         ({"views": {"name": "token_replacement"}}, "a view of a micro-batch is drawn when its turn comes"),
     ],
 )
-def test_what_is_answered_alone_is_not_said_or_said_twice(tmp_path, caplog, changes, message):
+def test_what_is_answered_alone_is_said_once(tmp_path, caplog, changes, message):
     curriculum = {"name": "one_shot", **changes}
     with caplog.at_level(logging.WARNING, "hf_distill.training.teacher_window"):
         together = run(tmp_path / "together", "masked_lm", window=True, curriculum=curriculum)
@@ -139,7 +139,7 @@ def test_what_is_answered_alone_is_not_said_or_said_twice(tmp_path, caplog, chan
     assert_same(together, run(tmp_path / "apart", "masked_lm", window=False, curriculum=curriculum))
 
 
-def test_a_decoder_without_padding_token_classifies_padding(tmp_path, caplog):
+def test_a_decoder_without_padding_token_does_not_classify_padding(tmp_path, caplog):
     from transformers import GPT2Config, GPT2ForSequenceClassification
 
     def model(seed):
@@ -159,7 +159,7 @@ def test_a_decoder_without_padding_token_classifies_padding(tmp_path, caplog):
     assert_same(*runs)
 
 
-def test_models_that_read_no_text_are_padded(tmp_path):
+def test_models_that_read_no_text_are_not_padded(tmp_path):
     """Their configurations have no padding token, and their inputs are of one shape."""
 
     def model(seed):
@@ -206,13 +206,13 @@ def ids(*lengths: int) -> list[dict[str, torch.Tensor]]:
     return [{"input_ids": torch.full((2, length), 7)} for length in lengths]
 
 
-def test_padding_is_attended():
+def test_padding_is_not_attended():
     joined = join(ids(2, 3), pad=9)
     assert joined["input_ids"].tolist() == [[7, 7, 9]] * 2 + [[7, 7, 7]] * 2
     assert joined["attention_mask"].tolist() == [[1, 1, 0]] * 2 + [[1, 1, 1]] * 2
 
 
-def test_equal_lengths_get_a_mask():
+def test_equal_lengths_get_no_mask():
     assert set(join(ids(3, 3), pad=9)) == {"input_ids"}
 
 
@@ -229,24 +229,24 @@ def test_equal_lengths_get_a_mask():
         ([{**one, "position_ids": one["input_ids"]} for one in ids(2, 3)], "flattened micro-batches"),
     ],
 )
-def test_what_cannot_be_padded_is_joined(batches, message):
+def test_what_cannot_be_padded_is_not_joined(batches, message):
     with pytest.raises(ValueError, match=message):
         join(batches, pad=0)
 
 
-def test_a_head_over_positions_is_padded():
+def test_a_head_over_positions_is_not_padded():
     with pytest.raises(ValueError, match="an output for each position"):
         join(ids(2, 3), pad=0, may_pad=False)
 
 
-def test_a_call_takes_more_examples_than_allowed():
+def test_a_call_takes_no_more_examples_than_allowed():
     batches = [{"x": torch.zeros(size, 1)} for size in (2, 2, 3, 9, 1)]
     assert [[len(one["x"]) for one in group] for group in grouped(batches, 4)] == [[2, 2], [3], [9], [1]]
     assert len(grouped(batches, None)) == 1
 
 
 @pytest.mark.parametrize("kind", ["head", "logits"])
-def test_a_micro_batch_hears_what_was_said_of_another(kind):
+def test_a_micro_batch_hears_what_was_said_of_itself(kind):
     weight = torch.randn(5, 4)
     answer = HeadRows(hidden_RH=torch.randn(6, 4), weight_VH=weight)
     parts = split(answer if kind == "head" else LogitRows.of(answer.logits()), [2, 0, 4])

@@ -10,12 +10,12 @@ from hf_distill.views import ModelOfView
 from hf_distill.views.base import batch_tensor
 
 
-def test_a_missing_input_is_not_named():
+def test_a_missing_input_is_named():
     with pytest.raises(ValueError, match=r"'cutmix' changes `pixel_values`, but the batch has \['a', 'b'\]; do this"):
         batch_tensor({"b": torch.ones(1), "a": torch.ones(1)}, "pixel_values", view="cutmix", instead="do this")
 
 
-def test_models_read_a_common_view_differently():
+def test_models_read_a_common_view_alike():
     view, batch = view_of("cutmix"), pixel_batch()
     augmented = view.augment(batch, context_of("classification"))
     read = view.inputs_for(augmented, ModelOfView("student", torch.nn.Identity(), frozenset()))

@@ -18,7 +18,7 @@ def boxes(seed: int, alpha: float = 1.0) -> torch.Tensor:
     return mixed[:, 0]
 
 
-def test_what_is_brought_in_is_no_box_of_one_other_image():
+def test_what_is_brought_in_is_a_box_of_one_other_image():
     shares = []
     for seed in range(60):
         source = boxes(seed)
@@ -40,7 +40,7 @@ def test_what_is_brought_in_is_no_box_of_one_other_image():
     assert min(shares) < 0.1 and max(shares) > 0.5
 
 
-def test_a_box_has_not_the_share_it_should():
+def test_a_box_has_the_share_it_should():
     """With a large alpha λ is about 1/2: away from the border half of the image comes from another one."""
     areas = [(boxes(seed, alpha=1e6) != torch.arange(4.0)[:, None, None])[0].sum().item() for seed in range(60)]
     assert max(areas) == int(SIZE * 0.5**0.5) ** 2

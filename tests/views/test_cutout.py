@@ -18,7 +18,7 @@ def blank(size: int, seed: int = 0, side: int = 9, count: int = 8) -> torch.Tens
 
 
 @pytest.mark.parametrize("size", [1, 3, 4])
-def test_no_square_is_blank(size):
+def test_a_square_is_blank(size):
     inside = [blank(size, seed) for seed in range(30)]
     areas = torch.cat([one.flatten(1).sum(1) for one in inside])
     assert areas.max() == size * size, "whole squares away from the border"
@@ -28,15 +28,15 @@ def test_no_square_is_blank(size):
         assert one.any(0).sum() <= size and one.any(1).sum() <= size
 
 
-def test_all_images_have_their_square_at_one_place():
+def test_each_image_has_its_square_at_its_own_place():
     inside = blank(3)
     assert any(not torch.equal(inside[0], other) for other in inside[1:])
 
 
-def test_a_square_larger_than_twice_the_image_leaves_something():
+def test_a_square_larger_than_twice_the_image_leaves_nothing():
     assert blank(23).all()
 
 
-def test_a_square_of_no_pixel_is_accepted():
+def test_a_square_of_no_pixel_is_refused():
     with pytest.raises(ValueError, match="cutout: `size` must be at least 1 pixel, got 0"):
         view_of("cutout", size=0)

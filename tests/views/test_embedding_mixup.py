@@ -16,7 +16,7 @@ WIDE = {"causal_lm": {"n_embd": 32}}
 
 
 @pytest.mark.parametrize("head", sorted(EmbeddingMixup.heads))
-def test_embeddings_are_not_those_of_both_texts(head):
+def test_embeddings_are_those_of_both_texts(head):
     batch = text_batch(head)
     torch.manual_seed(3)
     share, partners = draw_share(1.0), draw_partners(6)
@@ -33,14 +33,14 @@ def test_embeddings_are_not_those_of_both_texts(head):
         assert both.any() and not both.all()
 
 
-def test_the_students_embeddings_get_no_gradient():
+def test_the_students_embeddings_get_a_gradient():
     view, model = view_of("embedding_mixup"), tiny_model("masked_lm")
     augmented = view.augment(text_batch("masked_lm"), context_of("masked_lm"))
     view.inputs_for(augmented, ModelOfView("student", model, ACCEPTED))["inputs_embeds"].sum().backward()
     assert model.get_input_embeddings().weight.grad.abs().sum() > 0
 
 
-def test_a_model_that_takes_no_embeddings_is_given_some():
+def test_a_model_that_takes_no_embeddings_is_given_none():
     view, model = view_of("embedding_mixup"), tiny_model("masked_lm")
     augmented = view.augment(text_batch("masked_lm"), context_of("masked_lm"))
     with pytest.raises(ValueError, match="to the teacher, but BertForMaskedLM takes no `inputs_embeds`; use token_cu"):

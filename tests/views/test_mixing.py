@@ -10,7 +10,7 @@ from hf_distill.views.mixing import check_alpha, draw_partners, draw_share
 
 
 @pytest.mark.parametrize("examples", [2, 3, 8])
-def test_an_example_is_its_own_partner(examples):
+def test_no_example_is_its_own_partner(examples):
     seen = set()
     for seed in range(40):
         torch.manual_seed(seed)
@@ -26,13 +26,13 @@ def test_an_example_alone_has_nobody():
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
-def test_the_share_has_another_distribution(alpha):
+def test_the_share_has_its_distribution(alpha):
     torch.manual_seed(0)
     drawn = [draw_share(alpha) for _ in range(2000)]
     assert kstest(drawn, beta(alpha, alpha).cdf).pvalue > 0.01
 
 
-def test_an_impossible_alpha_is_accepted():
+def test_an_impossible_alpha_is_refused():
     check_alpha(0.1, view="mixup")
     with pytest.raises(ValueError, match="mixup: `alpha` must be positive, got 0; 1 draws every share equally often"):
         check_alpha(0.0, view="mixup")

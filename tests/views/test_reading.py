@@ -66,7 +66,7 @@ def text_reading(name: str, head: str, **fields: Any) -> Reading:
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_the_teacher_answers_for_the_batch_instead_of_the_view(head):
+def test_the_teacher_answers_for_the_view(head):
     reading, batch = text_reading("token_replacement", head), text_batch(head)
     torch.manual_seed(5)
     ids = view_of("token_replacement").augment(batch, ViewContext(head, IDS))["input_ids"]
@@ -80,7 +80,7 @@ def test_the_teacher_answers_for_the_batch_instead_of_the_view(head):
     assert ratio is None
 
 
-def test_one_forward_a_view_becomes_one_a_pass():
+def test_a_view_costs_one_forward_and_not_one_a_pass():
     reading = text_reading("token_cutmix", "masked_lm")
     reading.read(text_batch("masked_lm"))
     assert len(reading.seen) == len(reading.heard) == 1
@@ -89,7 +89,7 @@ def test_one_forward_a_view_becomes_one_a_pass():
 
 
 @pytest.mark.parametrize("head", sorted(EmbeddingMixup.heads))
-def test_models_of_two_widths_do_not_read_one_mix(head):
+def test_models_of_two_widths_read_one_mix(head):
     reading, batch = text_reading("embedding_mixup", head), text_batch(head)
     (signals,), _ = reading.read(batch)
     (seen,), (heard,) = reading.seen, reading.heard
@@ -106,7 +106,7 @@ def test_models_of_two_widths_do_not_read_one_mix(head):
 
 
 @pytest.mark.parametrize("by", ["student_entropy", "teacher_entropy"])
-def test_other_examples_than_the_most_uncertain_are_kept(by):
+def test_the_most_uncertain_examples_are_kept(by):
     models = image_model("resnet", seed=1), image_model("vit", seed=7)
     reading = Reading("mixup", *models, "classification", pick=Pick(pools=3, by=by))
     batch = {**image_batch(count=5), "labels": torch.arange(5) % 3}
@@ -128,7 +128,7 @@ def test_other_examples_than_the_most_uncertain_are_kept(by):
 
 
 @pytest.mark.parametrize("by", ["student_entropy", "kl"])
-def test_scoring_draws_dropout_or_moves_the_running_statistics(by):
+def test_scoring_draws_no_dropout_and_leaves_the_running_statistics(by):
     student = image_model("resnet", seed=1)
     reading = Reading("mixup", student, image_model("vit", seed=7), "classification", pick=Pick(by=by))
     student.resnet.embedder.eval()
@@ -141,14 +141,14 @@ def test_scoring_draws_dropout_or_moves_the_running_statistics(by):
     assert student.training and student.classifier.training
 
 
-def test_one_pool_is_scored():
+def test_one_pool_is_not_scored():
     reading = text_reading("token_cutmix", "masked_lm", pick=Pick(pools=1, by="kl"))
     assert reading.read(text_batch("masked_lm")).ratio is None
     assert len(reading.seen) == len(reading.heard) == 1
 
 
 @pytest.mark.parametrize("head", ["classification", "masked_lm", "causal_lm"])
-def test_what_is_kept_weighs_more_than_the_batch(head):
+def test_what_is_kept_weighs_no_more_than_the_batch(head):
     reading, batch = text_reading("token_replacement", head, pick=Pick(pools=4)), text_batch(head)
     if head == "classification":
         batch["labels"][:2] = -100
@@ -161,7 +161,7 @@ def test_what_is_kept_weighs_more_than_the_batch(head):
 # ---- checks ----
 
 
-def test_a_view_that_changes_nothing_goes_unnoticed_or_breaks_a_later_batch():
+def test_a_view_that_changes_nothing_is_noticed_and_breaks_no_later_batch():
     views, batch = text_reading("token_cutmix", "causal_lm").views, text_batch("causal_lm")
     whole, single = {**batch, "labels": batch["input_ids"]}, {key: value[:1] for key, value in batch.items()}
     for wrong, message in (
@@ -191,14 +191,14 @@ class Plain:
     distributed_type = DistributedType.NO
 
 
-def test_an_engine_that_shards_embeddings_is_accepted():
+def test_an_engine_that_shards_embeddings_is_refused():
     models = bert_config(), bert_config()
     with pytest.raises(ValueError, match="looks up embeddings outside of the student's forward, which FSDP does not"):
         text_reading("embedding_mixup", "masked_lm").views.check_models(*models, None, Sharded())
     text_reading("token_cutmix", "masked_lm").views.check_models(*models, None, Sharded())
 
 
-def test_views_know_nothing_of_the_tokenizer():
+def test_views_know_the_tokenizer():
     views = text_reading("token_cutmix", "masked_lm").views
     views.check_models(bert_config(), bert_config(vocab_size=30), word_tokenizer("a", "b"), Plain())
     assert views.context == ViewContext("masked_lm", TokenIds(3, (0,)))

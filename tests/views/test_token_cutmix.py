@@ -15,7 +15,7 @@ from hf_distill.views.mixing import draw_partners, draw_share
 
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(seed=st.integers(0, 10_000), head=st.sampled_from(HEADS), left=st.booleans())
-def test_something_else_than_context_changes(seed, head, left):
+def test_only_context_changes(seed, head, left):
     batch = text_batch(head, seed=seed)
     if left:
         batch = {key: value.flip(-1) if value.dim() == 2 else value for key, value in batch.items()}
@@ -38,7 +38,7 @@ def test_something_else_than_context_changes(seed, head, left):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_padding_on_the_other_side_gives_another_span(head):
+def test_padding_on_the_other_side_gives_the_same_span(head):
     full = text_batch(head)
     full = {**full, "attention_mask": torch.ones_like(full["attention_mask"])}
     padded = {
@@ -53,7 +53,7 @@ def test_padding_on_the_other_side_gives_another_span(head):
     assert torch.equal(found[0], found[1][:, 3:])
 
 
-def test_spans_have_another_length_than_the_share():
+def test_spans_have_the_length_of_the_share():
     """Texts without special tokens, all ids of one text equal: what is foreign is the span."""
     ids = torch.arange(5, 9)[:, None].repeat(1, 100)
     for seed in range(20):

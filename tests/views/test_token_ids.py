@@ -12,7 +12,7 @@ from hf_distill.views.token_ids import attended_positions, free_positions, no_fr
 
 
 @pytest.mark.parametrize("special", [(), (0,), (9,), (0, 1, 5), (3, 4, 9), (5, 5, -1, 40)])
-def test_a_special_id_is_drawn_or_an_ordinary_one_never(special):
+def test_ordinary_ids_are_drawn_and_special_ones_never(special):
     torch.manual_seed(0)
     drawn = TokenIds(10, special).draw((2000,))
     counts = torch.bincount(drawn, minlength=10)
@@ -22,17 +22,17 @@ def test_a_special_id_is_drawn_or_an_ordinary_one_never(special):
     assert len(counts) == 10
 
 
-def test_ids_are_drawn_where_there_are_none():
+def test_no_ids_are_drawn_where_there_are_none():
     with pytest.raises(ValueError, match="no token id can be drawn: 2 ids are known to both models, all of them spec"):
         TokenIds(2, (0, 1)).draw((3,))
 
 
-def test_the_tokenizer_does_not_say_what_is_special():
+def test_the_tokenizer_says_what_is_special():
     tokenizer = word_tokenizer("a", "b", "c")
     assert token_ids(tokenizer, bert_config(), bert_config(vocab_size=99)) == TokenIds(4, (0,))
 
 
-def test_rows_of_a_padded_embedding_are_taken_for_tokens():
+def test_rows_of_a_padded_embedding_are_not_taken_for_tokens():
     assert token_ids(word_tokenizer(*"abcdefgh"), bert_config(vocab_size=6)).size == 6
 
 
@@ -43,7 +43,7 @@ def test_without_a_tokenizer_nothing_is_special():
     assert {0, 2, 3} <= set(found.special)
 
 
-def test_padding_is_taken_for_text():
+def test_padding_is_not_taken_for_text():
     batch = text_batch("classification")
     assert torch.equal(attended_positions(batch, batch["input_ids"]), batch["attention_mask"].bool())
     assert attended_positions({}, batch["input_ids"]).all()
@@ -52,7 +52,7 @@ def test_padding_is_taken_for_text():
 
 
 @pytest.mark.parametrize("head", ["classification", "regression", "masked_lm", "causal_lm"])
-def test_what_must_stay_is_free(head):
+def test_what_must_stay_is_not_free(head):
     batch = text_batch(head)
     free = free_positions(batch, batch["input_ids"], head=head, known=IDS)
     expected = batch["attention_mask"].bool() & (batch["input_ids"] > 2)
@@ -62,7 +62,7 @@ def test_what_must_stay_is_free(head):
     assert free.any()
 
 
-def test_a_text_without_context_is_no_problem():
+def test_a_text_without_context_is_a_problem():
     batch = text_batch("causal_lm")
     assert no_free_position(batch, batch["input_ids"], head="causal_lm", known=IDS) is None
     whole = {**batch, "labels": batch["input_ids"]}

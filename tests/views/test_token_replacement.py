@@ -12,7 +12,7 @@ from hf_distill.views.token_ids import free_positions
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_something_else_than_context_is_replaced(head):
+def test_only_context_is_replaced(head):
     batch = text_batch(head)
     free = free_positions(batch, batch["input_ids"], head=head, known=IDS)
     touched = torch.zeros_like(free)
@@ -26,7 +26,7 @@ def test_something_else_than_context_is_replaced(head):
 
 
 @pytest.mark.parametrize("rate", [0.15, 0.6, 1.0])
-def test_another_share_is_replaced(rate):
+def test_the_share_asked_for_is_replaced(rate):
     ids = torch.full((50, 400), 7)
     torch.manual_seed(0)
     batch = {"input_ids": ids}
@@ -36,6 +36,6 @@ def test_another_share_is_replaced(rate):
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.1])
-def test_an_impossible_rate_is_accepted(rate):
+def test_an_impossible_rate_is_refused(rate):
     with pytest.raises(ValueError, match="token_replacement: `rate` must be a share above 0 and at most 1, got"):
         view_of("token_replacement", rate=rate)

@@ -6,7 +6,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from hf_distill.metrics import load_metric
 
 
-def test_the_module_computes_another_rouge_than_the_library() -> None:
+def test_the_module_computes_the_rouge_of_the_library() -> None:
     texts, references = ["the cats sat on the mat"], ["the cat sat on a mat"]
     found = load_metric("rouge").compute(predictions=texts, references=references)
     theirs = RougeScorer(["rouge1", "rougeL"], use_stemmer=True).score(references[0], texts[0])

@@ -6,7 +6,7 @@ import sacrebleu
 from hf_distill.metrics import load_metric
 
 
-def test_the_module_computes_another_bleu_than_the_library() -> None:
+def test_the_module_computes_the_bleu_of_the_library() -> None:
     texts, references = ["the cat sat on the mat", "A Dog"], ["the cat is on the mat", "a dog"]
     module = load_metric("sacrebleu")
     found = module.compute(predictions=texts, references=references, lowercase=True, tokenize="none")

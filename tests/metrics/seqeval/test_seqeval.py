@@ -6,7 +6,7 @@ from seqeval.metrics import f1_score
 from hf_distill.metrics import load_metric
 
 
-def test_the_module_disagrees_with_seqeval() -> None:
+def test_the_module_agrees_with_seqeval() -> None:
     references = [["B-person", "I-person", "O"], ["O", "B-group"]]
     predictions = [["B-person", "I-person", "B-group"], ["O", "O"]]
     result = load_metric("seqeval").compute(predictions=predictions, references=references)

@@ -48,7 +48,7 @@ def test_revisions_of_the_teacher_can_be_chosen(tmp_path):
     assert [row[0] for row in answer.rows] == ["checkpoint-10", "checkpoint-20"]
 
 
-def test_ancestors_belong_to_other_terminals():
+def test_ancestors_belong_to_their_own_terminals():
     task = Pcfg(root=16)
     data = task.examples("probe", seed=0, count=20)
     symbols = {height: task.rules.symbols_at(height) for height in (1, 2, 3)}
@@ -64,7 +64,7 @@ def test_ancestors_belong_to_other_terminals():
         assert np.array_equal(named, trees.ancestors(height)[trees.ancestors(height) >= 0])
 
 
-def test_the_probe_learns_from_sentences_that_it_is_asked_about_or_that_models_were_trained_on():
+def test_the_probe_learns_neither_from_sentences_it_is_asked_about_nor_from_those_models_were_trained_on():
     task = Pcfg(root=19)
     sides = [task.examples(side, seed=0, count=200).sentences(np.arange(200)) for side in ("train", "probe")]
     rows = [{row[:100].tobytes() for row in side.ids} for side in sides]
