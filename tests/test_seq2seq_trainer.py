@@ -104,7 +104,7 @@ def test_arguments_of_a_call_go_before_those_of_the_training(tmp_path):
         assert max(map(len, ours)) <= settings["max_length"] - 1
 
 
-def test_the_generation_configuration_is_the_models_default(tmp_path):
+def test_the_generation_configuration_given_becomes_the_models(tmp_path):
     wanted = GenerationConfig(
         max_new_tokens=3, min_new_tokens=3, decoder_start_token_id=0, eos_token_id=1, pad_token_id=0
     )

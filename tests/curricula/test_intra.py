@@ -176,7 +176,7 @@ def test_the_teacher_runs_once_for_all_passes(tmp_path, head, mode):
     assert {"objective/forward_kl", "objective/passes"} <= set(log)
 
 
-def test_r_drop_with_a_teacher_doubles_only_one_term(tmp_path):
+def test_r_drop_with_a_teacher_doubles_every_term(tmp_path):
     shared = {"teacher": tiny_model("classification", seed=7), "curriculum": {"name": "one_shot", "label_mix": 0.3}}
     spec = {"passes": 2, "alpha": 2.0}
     intra, _ = one_step(tmp_path / "intra", "classification", spec, **shared)

@@ -27,7 +27,7 @@ def phi_of_epochs(schedule: AnnealingTemperature, epochs: int) -> list[float]:
 
 
 @pytest.mark.parametrize(("epochs", "tau_max", "trace"), [(30, 10, GLUE), (200, 20, CIFAR)])
-def test_phi_leaves_the_printed_trace(epochs, tau_max, trace):
+def test_phi_keeps_to_the_printed_trace(epochs, tau_max, trace):
     assert len(trace) == epochs
     found = phi_of_epochs(AnnealingTemperature(steps=tau_max, epochs=epochs), epochs)
     assert found == pytest.approx(trace, rel=1e-12)

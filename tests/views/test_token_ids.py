@@ -36,7 +36,7 @@ def test_rows_of_a_padded_embedding_are_not_taken_for_tokens():
     assert token_ids(word_tokenizer(*"abcdefgh"), bert_config(vocab_size=6)).size == 6
 
 
-def test_without_a_tokenizer_nothing_is_special():
+def test_without_a_tokenizer_the_configurations_say_what_is_special():
     config = bert_config(pad_token_id=0, eos_token_id=[3, 2], mask_token_id=4)
     found = token_ids(None, config, bert_config(vocab_size=30, pad_token_id=0))
     assert found.size == 30
