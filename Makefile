@@ -47,7 +47,7 @@ $(VENV)/.installed-deepspeed: $(VENV)/.installed-dev
 test: $(VENV)/.installed-dev  ## Run the tests (all but the deepspeed and soak tiers)
 	$(TEST) -n $(WORKERS) --dist worksteal -m "not deepspeed and not soak" $(ARGS)
 
-test-fast: $(VENV)/.installed-dev  ## Run the quick tests only, in at most 90 s on two cores
+test-fast: $(VENV)/.installed-dev  ## Run the quick tests only, in a few minutes on two cores
 	$(TEST) -n $(WORKERS) --dist worksteal -m "not slow and not multiprocess and not deepspeed" $(ARGS)
 
 test-slow: $(VENV)/.installed-dev  ## Run the slow tiers only: slow, multiprocess, deepspeed, soak

@@ -74,13 +74,14 @@ def tiny(recipe: Recipe) -> list[str]:
     """The overrides that make a recipe short: one seed, 24 steps, a teacher of 40 with checkpoints at 20 and 40."""
     grammar = recipe.task["name"] in ("pcfg", "pcfg_causal")
     labelled = recipe.task["name"] in ("glue", "text_classification", "token_classification", "question_answering")
+    tokens = recipe.task["name"] == "parity" and recipe.task.get("inputs") == "tokens"
     text = recipe.task["name"] in ("masked_lm", "causal_lm") or grammar or labelled  # which takes seconds to evaluate
 
     def settings(path: str, training: dict[str, Any], steps: int) -> Iterator[tuple[str, Any]]:
         wanted = {"max_steps": steps, "eval_steps": steps if text else steps // 2, "logging_steps": steps // 2}
         # A rate that a trained teacher makes stable may be too high for what 40 steps leave.
         wanted |= {"save_steps": steps // 2, "learning_rate": min(training["learning_rate"], 0.05)}
-        wanted |= {"per_device_train_batch_size": 8} if text else {}
+        wanted |= {"per_device_train_batch_size": 8} if text or tokens else {}
         wanted |= {key: value for key, value in UNDIVIDED.items() if key in training}
         yield from ((f"{path}.{key}", value) for key, value in wanted.items())
         if training.get("warmup_steps", 0) > 2:
@@ -92,7 +93,7 @@ def tiny(recipe: Recipe) -> list[str]:
     if labelled:
         changes |= {"task.train_examples": 200, "task.validation_examples": 50, "task.further_splits": []}
         changes["report.analyses"] = []  # of 16 models; parity_gpt2's are made
-    if recipe.task["name"] == "parity" and recipe.task.get("inputs") == "tokens":
+    if tokens:
         changes["task.validation_examples"] = 64  # which take GPT-2s minutes
     for path, train in trained_before(recipe):
         if train.training["max_steps"] > 40:
