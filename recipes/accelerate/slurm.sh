@@ -28,25 +28,25 @@ export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-100}
 
 # With `B:` the signal comes to this shell, which knows by it that the job is to go on later: the launcher ends with its
 # own exit code 1 then, and not with the 143 of the processes.
-preempted=
+signals=0
 job=
-trap 'preempted=yes; [[ -z $job ]] || kill -TERM "$job"' TERM
+trap 'signals=$((signals + 1)); [[ -z $job ]] || kill -TERM "$job" 2>/dev/null || true' TERM
 
 # shellcheck disable=SC2016  # The node's own number is known on the node.
 srun --wait=110 bash -c 'exec accelerate launch --config_file "$CONFIG" --num_machines "$SLURM_NNODES" \
     --num_processes "$GPUS" --machine_rank "$SLURM_NODEID" --main_process_ip "$HEAD" --main_process_port 29500 \
     -m hf_distill run "$@"' hf-distill "$@" &
 job=$!
-[[ -z $preempted ]] || kill -TERM "$job"
+((signals == 0)) || kill -TERM "$job" 2>/dev/null || true
 
-code=0
-wait "$job" || code=$?
-# A signal ends `wait`, but not the job.
-while kill -0 "$job" 2>/dev/null; do
+# A signal ends `wait`, but not the job; the exit code of a job that has ended meanwhile is kept for the next `wait`.
+while true; do
+    before=$signals
     code=0
     wait "$job" || code=$?
+    ((signals > before)) || break
 done
-if [[ -n $preempted || $code -eq 143 ]]; then
+if ((signals > 0 || code == 143)); then
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"
