@@ -19,6 +19,7 @@ from hf_distill.loss.loss_log import LossLog
 from hf_distill.models.compatibility import head_of, unwrap_peft
 from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.as_teacher import as_teacher
+from hf_distill.teachers.sharding import refuse_sharding
 from hf_distill.training.distill_state import DistillState, resume_folder
 from hf_distill.training.engine_checkpoint import check_launch, launch_of, separate_step_counts
 from hf_distill.training.length_groups import repeatable
@@ -26,7 +27,7 @@ from hf_distill.training.loss_training import LossTraining
 from hf_distill.training.progress import StageProgressCallback
 from hf_distill.training.readout_training import ReadoutTraining
 from hf_distill.training.revision_guard import RevisionGuard
-from hf_distill.training.stage_best import copy_stage_best, refuse_split_student
+from hf_distill.training.stage_best import copy_stage_best
 from hf_distill.training.switching import CurriculumCallback, restarting_schedule
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,8 @@ class ProgressiveDistillTrainer(HubTraining, LossTraining, ReadoutTraining):
                 "but eval_strategy is 'no'; set eval_strategy and eval_steps, and pass an eval_dataset"
             )
         if self.distillation.curriculum.best_of_stage:
-            refuse_split_student(self.accelerator)
+            because = "the best student of a stage is kept, and copied back at its end"
+            refuse_sharding(self.accelerator, because, what="curriculum")
         tokenizer = self.processing_class if isinstance(self.processing_class, PreTrainedTokenizerBase) else None
         self.distillation.check_student(student.config, tokenizer)
         self._student_arguments = frozenset(inspect.signature(student.forward).parameters)

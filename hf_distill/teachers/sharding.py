@@ -1,4 +1,4 @@
-"""Engines that split a model over ranks: which some teachers cannot work with, and others follow."""
+"""Engines that split a model over ranks: which some teachers and curricula cannot work with, and others follow."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ logger = logging.getLogger(__name__)
 SHARDING = (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM)
 
 
-def refuse_sharding(accelerator: Accelerator | None, because: str) -> None:
-    """Refuse an engine that splits models over ranks.
+def refuse_sharding(accelerator: Accelerator | None, because: str, *, what: str = "teacher") -> None:
+    """Refuse an engine that splits models, or their optimizer, over ranks.
 
     Args:
         accelerator: Of the training, where there is one.
-        because: Why the teacher needs whole models.
+        because: Why whole models are needed.
+        what: What needs them, as people call it.
 
     Raises:
         ValueError: The engine is DeepSpeed, FSDP or Megatron.
     """
     if accelerator is not None and accelerator.distributed_type in SHARDING:
         raise ValueError(
-            f"this teacher needs whole models on every rank ({because}), but {accelerator.distributed_type.value} "
-            "splits them; train with DistributedDataParallel, without that engine, or use another teacher"
+            f"this {what} needs whole models on every rank ({because}), but {accelerator.distributed_type.value} "
+            "splits them or their optimizer; train with DistributedDataParallel, without that engine, or use another "
+            f"{what}"
         )
 
 

@@ -8,11 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-
-from hf_distill.teachers.sharding import SHARDING
 
 FILE_NAME = "stage_best.safetensors"
 
@@ -37,20 +34,6 @@ def best_step_of_stage(
         return None
     sign = 1.0 if greater_is_better else -1.0
     return int(max(candidates, key=lambda point: sign * point[metric])["step"])
-
-
-def refuse_split_student(accelerator: Accelerator) -> None:
-    """Refuse an engine under which no process has the student's weights and their optimizer whole.
-
-    Raises:
-        ValueError: The engine is DeepSpeed, FSDP or Megatron.
-    """
-    if accelerator.distributed_type in SHARDING:
-        raise ValueError(
-            "this curriculum's stages go on from the best student of the stage before, which is kept and copied back "
-            f"whole, but {accelerator.distributed_type.value} splits it or its optimizer over processes; train with "
-            "DistributedDataParallel, without that engine"
-        )
 
 
 def save_stage_best(model: torch.nn.Module, folder: str | Path, *, step: int) -> None:

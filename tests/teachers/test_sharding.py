@@ -24,13 +24,17 @@ from hf_distill.teachers.sharding import (
 )
 
 
-@pytest.mark.parametrize("engine", [DistributedType.DEEPSPEED, DistributedType.FSDP])
-def test_an_engine_that_splits_models_is_refused_with_the_reason(engine):
-    with pytest.raises(ValueError, match=rf"on every rank \(because of that\), but {engine.value} splits them"):
-        refuse_sharding(SimpleNamespace(distributed_type=engine), "because of that")
+@pytest.mark.parametrize("engine", [DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM])
+@pytest.mark.parametrize("what", ["teacher", "curriculum"])
+def test_an_engine_that_splits_models_is_refused_with_the_reason(engine, what):
+    reason = rf"this {what} needs .* on every rank \(because of that\), but {engine.value} splits .* another {what}"
+    with pytest.raises(ValueError, match=reason):
+        refuse_sharding(SimpleNamespace(distributed_type=engine), "because of that", what=what)
 
 
 def test_whole_models_are_not_refused():
+    for engine in (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU):
+        assert refuse_sharding(SimpleNamespace(distributed_type=engine), "no reason") is None
     assert refuse_sharding(Accelerator(cpu=True), "no reason") is None
     assert refuse_sharding(None, "no reason") is None
 

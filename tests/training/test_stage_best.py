@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate import DistributedType
 from builders import tiny_model
 
 from hf_distill.training.stage_best import (
@@ -16,7 +14,6 @@ from hf_distill.training.stage_best import (
     best_step_of_stage,
     copy_stage_best,
     load_stage_best,
-    refuse_split_student,
     save_stage_best,
 )
 
@@ -136,17 +133,3 @@ def test_a_checkpoint_keeps_the_kept_student(tmp_path):
     expected = states(tiny_model("classification", seed=4))
     assert all(torch.equal(other.state_dict()[name], tensor) for name, tensor in expected.items())
     assert [path.name for path in target.iterdir()] == [FILE_NAME]
-
-
-# ---- engines ----
-
-
-@pytest.mark.parametrize("engine", [DistributedType.DEEPSPEED, DistributedType.FSDP])
-def test_no_part_of_a_student_is_kept_as_the_best(engine):
-    with pytest.raises(ValueError, match=f"but {engine.value} splits it .*; train with DistributedDataParallel"):
-        refuse_split_student(SimpleNamespace(distributed_type=engine))
-
-
-def test_whole_students_are_kept_on_any_number_of_processes():
-    for engine in (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU):
-        assert refuse_split_student(SimpleNamespace(distributed_type=engine)) is None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from builders import distill_config, distill_trainer, examples, save_teacher_run
 from transformers import TrainerCallback, get_scheduler
 
+from hf_distill import ProgressiveDistillTrainer
 from hf_distill.curricula import Plan, Stage
 from hf_distill.teachers import TeacherSequence
 from hf_distill.training.switching import held_out_points, reset_optimizer, restarting_schedule
@@ -28,6 +32,11 @@ def rates(schedule, steps: int) -> list[float]:
         schedule.optimizer.step()
         schedule.step()
     return seen
+
+
+def of_two_revisions(folder: Path, **settings: Any) -> ProgressiveDistillTrainer:
+    teacher = save_teacher_run(folder / "teacher", steps=(10, 20))
+    return distill_trainer(folder / "run", teacher=str(teacher), **settings)
 
 
 class Recorder(TrainerCallback):
@@ -114,35 +123,24 @@ def test_a_reset_forgets_moments_and_keeps_groups():
     assert torch.equal(parameter, fresh)
 
 
-@pytest.mark.parametrize(("at_switch", "at_the_switch"), [("continue", "kept"), ("reset_optimizer", "forgotten")])
-def test_the_optimizer_runs_through_a_switch_unless_asked_to_forget(tmp_path, at_switch, at_the_switch):
-    recorder = Recorder()
-    trainer = distill_trainer(
-        tmp_path / "run",
-        teacher=str(save_teacher_run(tmp_path / "teacher", steps=(10, 20))),
-        curriculum={"name": "two_shot", "revision": "checkpoint-10", "steps": 2},
-        at_switch=at_switch,
-        optim="adamw_torch",
-    )
+def recorded(folder: Path, **settings: Any) -> Recorder:
+    """Train four steps with a switch in their middle; return what was seen at the start of each."""
+    recorder, curriculum = Recorder(), {"name": "two_shot", "revision": "checkpoint-10", "steps": 2}
+    trainer = of_two_revisions(folder, curriculum=curriculum, **settings)
     trainer.add_callback(recorder)
     trainer.train()
-    before, at, after = recorder.entries[1], recorder.entries[2], recorder.entries[3]
+    return recorder
+
+
+@pytest.mark.parametrize(("at_switch", "at_the_switch"), [("continue", "kept"), ("reset_optimizer", "forgotten")])
+def test_the_optimizer_runs_through_a_switch_unless_asked_to_forget(tmp_path, at_switch, at_the_switch):
+    before, at, after = recorded(tmp_path, at_switch=at_switch, optim="adamw_torch").entries[1:]
     assert before == after > 0
     assert at == (before if at_the_switch == "kept" else 0)
 
 
 def test_restart_starts_the_rate_anew_at_the_switch(tmp_path):
-    recorder = Recorder()
-    trainer = distill_trainer(
-        tmp_path / "run",
-        teacher=str(save_teacher_run(tmp_path / "teacher", steps=(10, 20))),
-        curriculum={"name": "two_shot", "revision": "checkpoint-10", "steps": 2},
-        at_switch="restart",
-        lr_scheduler_type="linear",
-        optim="adamw_torch",
-    )
-    trainer.add_callback(recorder)
-    trainer.train()
+    recorder = recorded(tmp_path, at_switch="restart", lr_scheduler_type="linear", optim="adamw_torch")
     assert recorder.rates == pytest.approx([0.1, 0.05, 0.1, 0.05])
     assert recorder.entries[2] == 0
 
@@ -160,29 +158,22 @@ def test_held_out_points_are_evaluations_only_without_their_prefix():
     assert held_out_points([]) == []
 
 
-def test_an_adaptive_switch_is_recorded_at_its_evaluation(tmp_path):
-    trainer = distill_trainer(
-        tmp_path / "run",
-        teacher=str(save_teacher_run(tmp_path / "teacher", steps=(10, 20))),
-        eval_dataset=examples("classification", seed=1),
-        curriculum={"name": "adaptive", "metric": "loss", "greater_is_better": False, "level": 100.0},
-        eval_strategy="steps",
-        eval_steps=2,
-    )
+ADAPTIVE = {"name": "adaptive", "metric": "loss", "greater_is_better": False, "level": 100.0}
+
+
+@pytest.fixture
+def held_out() -> dict[str, Any]:
+    return {"eval_dataset": examples("classification", seed=1), "eval_strategy": "steps"}
+
+
+def test_an_adaptive_switch_is_recorded_at_its_evaluation(tmp_path, held_out):
+    trainer = of_two_revisions(tmp_path, curriculum=ADAPTIVE, eval_steps=2, **held_out)
     trainer.train()
     assert trainer.distillation.plan.switches == [2]
 
 
-def test_an_evaluation_outside_training_moves_no_stage(tmp_path):
-    trainer = distill_trainer(
-        tmp_path / "run",
-        teacher=str(save_teacher_run(tmp_path / "teacher", steps=(10, 20))),
-        eval_dataset=examples("classification", seed=1),
-        curriculum={"name": "adaptive", "metric": "loss", "greater_is_better": False, "level": 100.0},
-        eval_strategy="steps",
-        eval_steps=5,
-        max_steps=2,
-    )
+def test_an_evaluation_outside_training_moves_no_stage(tmp_path, held_out):
+    trainer = of_two_revisions(tmp_path, curriculum=ADAPTIVE, eval_steps=5, max_steps=2, **held_out)
     trainer.train()
     plan = trainer.distillation.plan
     plan.switches.clear()
