@@ -246,7 +246,7 @@ def test_a_checkpoint_of_phase_one_can_be_continued_once_the_folder_has_gone_on(
 
 
 @pytest.mark.parametrize("name", ["annealing", "continuation"])
-def test_logits_of_padded_positions_are_not_compared_as_numbers(name):
+def test_margin_mse_is_refused_where_logits_of_padding_are_made_up(name):
     curriculum = CURRICULA.build({"name": name}, path="curriculum")
     with pytest.raises(ValueError, match=f"{name}: 'margin_mse' does not fit a question_answering head; it fits"):
         curriculum.plan(plan_context(10, head="question_answering"))

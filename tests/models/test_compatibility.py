@@ -185,7 +185,7 @@ def test_an_id_with_two_tokens_is_refused():
         check_tokenizers(word_tokenizer("a", "b", "c", "d"), word_tokenizer("a", "b", "c", "x"))
 
 
-def test_a_gap_in_the_middle_does_not_cut_away_all_that_follows():
+def test_a_token_added_where_the_longer_vocabulary_goes_on_is_refused():
     shorter, longer = word_tokenizer("a", "b", "c"), word_tokenizer("a", "b", "c", "d", "e")
     shorter.add_tokens(["unused"])
     longer_vocabulary = {**longer.get_vocab()}

@@ -46,7 +46,7 @@ def test_each_held_out_token_is_predicted_once(data: TaskData, held_out: list[st
     assert data.processing_class.decode(predicted).split("<|endoftext|>")[:-1] == list(held_out)
 
 
-def test_labels_are_not_shifted_here_too(data: TaskData) -> None:
+def test_labels_are_the_unshifted_tokens_and_padding_has_none(data: TaskData) -> None:
     for dataset in (data.train, data.validation):
         batch = everything(dataset)
         attended = batch["attention_mask"].bool()

@@ -46,7 +46,7 @@ def test_words_that_are_cut_off_are_counted(tmp_path: Path) -> None:
     assert counted["validation"] == {"sentences cut": 0, "words cut": 0}
 
 
-def test_names_of_tags_are_taken_for_their_numbers(tmp_path: Path) -> None:
+def test_a_tag_written_as_a_name_is_its_place_in_the_list_or_else_in_the_alphabet(tmp_path: Path) -> None:
     rows = [{**row, "ner_tags": [TAGS[tag] for tag in row["ner_tags"]]} for row in tagged_rows(4)]
     folder = write_tagged(tmp_path)
     write_split(folder, "train", rows)
