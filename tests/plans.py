@@ -50,6 +50,7 @@ def run_plan(**changes: Any) -> RunPlan:
         causal=False,
         tiled=True,
         settings=StepSettings(half=False),
+        joins=True,
         memory=[MemoryLine(name="teacher weights", size=2 * GB, fix="teacher.dtype: bfloat16")],
         device="cpu",
         device_bytes=8 * GB,

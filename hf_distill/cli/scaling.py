@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from hf_distill.planning.model_states import StepSettings
     from hf_distill.planning.run_plan import RunPlan
     from hf_distill.planning.scaling import Layout, Point
     from hf_distill.recipe.recipe import Recipe
@@ -106,12 +107,23 @@ def show_scaling(found: RunPlan, layout: Layout) -> None:
     from hf_distill.cli.describe import show_line
     from hf_distill.cli.tables import show_table
     from hf_distill.planning.scaling_rows import step_rows
+    from hf_distill.planning.work import work_of
 
     machine, points = layout.machine, points_of(found, layout)
     same, growing = points["same_batch"], points["growing_batch"]
     show_line(f"{layout.engine.file}, teacher {layout.teacher}, on {machine.name}; formulas, no measurement")
+    if layout.teacher == "offloaded":
+        show_line(copies_text(work_of(found).settings))
     show_line(f"the same run, {same[0].examples:,} examples a step:")
     show_table(*step_rows(same, memory=machine.memory_bytes))
     show_line(f"each GPU with {growing[0].micro_batch} × {growing[0].accumulation} examples, the batch grows:")
     show_table(*step_rows(growing, memory=machine.memory_bytes))
     show_line("formulas and constants: recipes/accelerate/README.md; --constant FIELD=NUMBER changes one")
+
+
+def copies_text(settings: StepSettings) -> str:
+    """Return how often the weights of a teacher that is lent to the GPU are copied."""
+    calls = "one a micro-batch"
+    if settings.window:
+        calls = "one a step" if settings.window_examples is None else f"one for {settings.window_examples} examples"
+    return f"the teacher's weights are copied to the GPU for each of its calls: {calls}"

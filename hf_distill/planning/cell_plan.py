@@ -17,6 +17,8 @@ from hf_distill.planning.stand_in import StandIn
 from hf_distill.reading.layers import layer_count
 from hf_distill.trainer import ProgressiveDistillTrainer
 
+LAYERS = frozenset({"teacher.hidden_states", "teacher.attentions"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class CellPlan:
@@ -28,6 +30,7 @@ class CellPlan:
         steps: Optimizer steps of one.
         teacher_steps: Those in which a teacher runs.
         examples_read: Examples of one run that each revision reads, as often as they come, by the revision's number.
+        reads_layers: The teacher's layers are compared too, so that it is asked about one micro-batch at a time.
         flops: Of one student.
         probe: What its steps take on this machine; None where that was not measured.
     """
@@ -37,6 +40,7 @@ class CellPlan:
     steps: int
     teacher_steps: int
     examples_read: dict[int, int] = field(default_factory=dict)
+    reads_layers: bool = False
     flops: float = 0.0
     probe: Probe | None = None
 
@@ -77,10 +81,11 @@ def cell_plan(
     plan = _stages(cells[0], trainer, steps, stand_in)
     starts = [0, *plan.switches]
     read: Counter[int] = Counter()
-    teacher_steps = 0
+    teacher_steps, reads_layers = 0, False
     for stage, start, end in zip(plan.stages, starts, [*starts[1:], steps], strict=False):
         if stage.revision is not None and any(term.objective.uses_teacher for term in stage.terms):
             teacher_steps += end - start
+            reads_layers = reads_layers or bool(stage.needs & LAYERS)
             read[stage.revision] += (end - start) * window * shape.examples
     passes = max(stage.passes for stage in plan.stages)
     causal = trainer.distillation.head == "causal_lm"
@@ -92,6 +97,7 @@ def cell_plan(
         steps=steps,
         teacher_steps=teacher_steps,
         examples_read=dict(read),
+        reads_layers=reads_layers,
         flops=flops,
         probe=probe,
     )

@@ -68,7 +68,7 @@ def _sensible(engine: Engine, placement: Placement, *, cached: bool) -> bool:
     if placement == "sharded":
         return engine.splits_weights
     if placement == "offloaded":
-        return engine.can_lend
+        return engine.has_whole_models
     return cached or placement == "replicated"
 
 

@@ -50,8 +50,8 @@ class Engine:
         return "weights" in self.splits
 
     @property
-    def can_lend(self) -> bool:
-        """Whether a teacher may be lent to the device for each call (`teachers/placement.py`)."""
+    def has_whole_models(self) -> bool:
+        """Whether nothing is split, so that a teacher may be lent to the device, or asked about a whole window."""
         return not self.deepspeed and not self.splits_weights
 
     def share(self, part: Part, gpus: int) -> float:

@@ -7,9 +7,8 @@ input.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from hf_distill.config import ProgressiveDistillConfig
 from hf_distill.planning.engines import ENGINES, Engine
 from hf_distill.planning.model_size import ModelSize
 from hf_distill.planning.model_states import MemoryLine, StepSettings, state_lines
@@ -44,23 +43,46 @@ class TeacherCall:
         together: Micro-batches of one call.
         lent: Its weights lie in CPU memory between calls.
         ranks: Over which its weights are split.
+        first: It is asked before the student's forward, about rows in front of a vocabulary's head; else behind it.
     """
 
     window: int = 1
     together: int = 1
     lent: bool = False
     ranks: int = 1
+    first: bool = True
+
+    def calls(self, micro_batches: int) -> list[int]:
+        """Return the micro-batches of each call of a step, ⌈A / together⌉ calls for A micro-batches."""
+        whole, rest = divmod(micro_batches, self.together)
+        return [self.together] * whole + ([rest] if rest else [])
 
 
 def teacher_call(
-    args: ProgressiveDistillConfig, shape: BatchShape, *, lent: bool = False, ranks: int = 1
+    settings: StepSettings,
+    shape: BatchShape,
+    *,
+    lent: bool = False,
+    ranks: int = 1,
+    first: bool = True,
+    joins: bool = True,
 ) -> TeacherCall:
-    """Return how training arguments have the teacher asked about micro-batches of a shape."""
-    if not args.teacher_window or ranks > 1:
-        return TeacherCall(lent=lent, ranks=ranks)
-    window, most = args.gradient_accumulation_steps, args.teacher_window_examples
+    """Return how the teacher is asked about micro-batches of a shape.
+
+    Args:
+        settings: Say whether there is one call for all of a step.
+        shape: Of a micro-batch.
+        lent: Its weights lie in CPU memory between calls.
+        ranks: Over which its weights are split.
+        first: It is asked before the student's forward.
+        joins: Whether the engine and the objectives let micro-batches be answered together (`TeacherWindow`).
+    """
+    call = TeacherCall(lent=lent, ranks=ranks, first=first)
+    if not settings.window or not joins or ranks > 1:
+        return call
+    window, most = settings.accumulation, settings.window_examples
     together = window if most is None else min(window, max(1, most // shape.examples))
-    return TeacherCall(window=window, together=together, lent=lent)
+    return replace(call, window=window, together=together)
 
 
 def step_memory(
@@ -105,11 +127,10 @@ def step_memory(
         ),
     ]
     if teacher is not None:
-        others = activations + head
         lines += (
             [_split_teacher(teacher, call, engine)]
             if call.ranks > 1
-            else _teacher_lines(teacher, shape, call, others=others)
+            else _teacher_lines(teacher, shape, call, activations=activations, head=head)
         )
     return sorted((line for line in lines if line.size), key=lambda line: -line.size)
 
@@ -128,9 +149,12 @@ def _split_teacher(teacher: ModelSize, call: TeacherCall, engine: Engine) -> Mem
     )
 
 
-def _teacher_lines(teacher: ModelSize, shape: BatchShape, call: TeacherCall, *, others: int) -> list[MemoryLine]:
-    # Weights that are lent are gone before the student's forward: they only have to fit where that will need memory.
-    weights = max(0, teacher.weight_bytes - others) if call.lent else teacher.weight_bytes
+def _teacher_lines(
+    teacher: ModelSize, shape: BatchShape, call: TeacherCall, *, activations: int, head: int
+) -> list[MemoryLine]:
+    weights = teacher.weight_bytes
+    if call.lent:
+        weights = _lent_bytes(teacher, call, activations=activations, head=head)
     lines = [
         MemoryLine(
             name="teacher weights beside the student's, during a call" if call.lent else "teacher weights",
@@ -148,6 +172,20 @@ def _teacher_lines(teacher: ModelSize, shape: BatchShape, call: TeacherCall, *, 
             MemoryLine(name="teacher's answers to a window, and a layer of its call", size=kept + layer, fix=fix)
         )
     return lines
+
+
+def _lent_bytes(teacher: ModelSize, call: TeacherCall, *, activations: int, head: int) -> int:
+    """Return what lent weights take beyond what the student's forward and the loss need at another time.
+
+    Asked first, the weights W are on the device before the student's activations are, and gone when they come, but for
+    the head h that each of the c answers of a window keeps until the loss: max(W + (c − 1)·h, others + c·h) − others.
+    Asked behind the student's forward they lie beside its activations, and only the divergences come later.
+    """
+    if not call.first:
+        return max(0, teacher.weight_bytes - head)
+    kept = round(teacher.weight_bytes / teacher.parameters * teacher.head)
+    answers = len(call.calls(call.window))
+    return max(teacher.weight_bytes - kept - activations - head, 0) + answers * kept
 
 
 def dense_head_bytes(student: ModelSize, teacher: ModelSize | None, shape: BatchShape) -> int:

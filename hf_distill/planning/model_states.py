@@ -8,6 +8,7 @@ from typing import NamedTuple
 from transformers import TrainingArguments
 from transformers.training_args import OptimizerNames
 
+from hf_distill.config import ProgressiveDistillConfig
 from hf_distill.planning.engines import BUCKET, Engine
 from hf_distill.planning.model_size import ModelSize
 
@@ -32,19 +33,23 @@ class MemoryLine:
 
 @dataclass(frozen=True, kw_only=True)
 class StepSettings:
-    """What training arguments say about a step's memory.
+    """What training arguments say about a step.
 
     Attributes:
         states: Numbers the optimizer keeps for a parameter.
         half: Matrix products in 16 bits.
         checkpointing: Layers are computed anew in the backward.
         accumulation: Micro-batches of a step.
+        window: The teacher answers several micro-batches in one call.
+        window_examples: Most examples of such a call; None: all of the step.
     """
 
     states: int = 2
     half: bool = True
     checkpointing: bool = False
     accumulation: int = 1
+    window: bool = False
+    window_examples: int | None = None
 
     @property
     def number_bytes(self) -> int:
@@ -53,12 +58,16 @@ class StepSettings:
 
 
 def step_settings(args: TrainingArguments) -> StepSettings:
-    """Return what training arguments say about a step's memory."""
+    """Return what training arguments say about a step."""
+    asked = (args.teacher_window, args.teacher_window_examples) if isinstance(args, ProgressiveDistillConfig) else ()
+    window, examples = asked or (False, None)
     return StepSettings(
         states=_states_per_parameter(args),
         half=bool(args.bf16 or args.fp16),
         checkpointing=bool(args.gradient_checkpointing),
         accumulation=args.gradient_accumulation_steps,
+        window=window,
+        window_examples=examples,
     )
 
 

@@ -45,8 +45,9 @@ from hf_distill.planning.stand_in import (
 from hf_distill.reading.signals import TOKEN_HEADS
 from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import Task
-from hf_distill.teachers.sharding import splits_weights
+from hf_distill.teachers.sharding import SHARDING, splits_weights
 from hf_distill.trainer import ProgressiveDistillTrainer
+from hf_distill.training.teacher_window import AS_WIDE_AS_THE_TEXT
 
 STEP_FIELDS = ("objectives", "temperature", "label_mix", "intra", "views")
 """Fields of a curriculum that decide what a step costs; without a teacher, `intra` alone."""
@@ -67,6 +68,8 @@ class RunPlan:
         causal: Positions look back only.
         tiled: Losses are computed in tiles of a vocabulary.
         settings: What the training arguments say about a step.
+        joins: Whether the teacher can be asked about several micro-batches at once: no curriculum reads its layers,
+            and its head does not become wider with the longest of them.
         memory: Of a step, largest class first.
         device: Kind of device.
         device_bytes: Memory that it has.
@@ -85,6 +88,7 @@ class RunPlan:
     causal: bool
     tiled: bool
     settings: StepSettings
+    joins: bool
     memory: list[MemoryLine]
     device: str
     device_bytes: int
@@ -173,7 +177,10 @@ def _together(
         head = dense_head_bytes(student, teacher, shape)
     lent = recipe.teacher is not None and recipe.teacher.offload and trainer.args.device.type != "cpu"
     split = recipe.teacher is not None and recipe.teacher.sharded and splits_weights(trainer.accelerator)
-    call = teacher_call(trainer.args, shape, lent=lent, ranks=trainer.accelerator.num_processes if split else 1)
+    joins = not any(plan.reads_layers for plan in plans) and trainer.distillation.head not in AS_WIDE_AS_THE_TEXT
+    joins = joins and trainer.accelerator.distributed_type not in SHARDING
+    ranks = trainer.accelerator.num_processes if split else 1
+    call = teacher_call(settings, shape, lent=lent, ranks=ranks, first=tiled, joins=joins)
     return RunPlan(
         student=student,
         teacher=teacher,
@@ -182,6 +189,7 @@ def _together(
         causal=trainer.distillation.head == "causal_lm",
         tiled=tiled,
         settings=settings,
+        joins=joins,
         memory=step_memory(student, teacher, settings, shape, head=head, call=call),
         device=trainer.args.device.type,
         device_bytes=device_memory(trainer.args.device),

@@ -8,7 +8,7 @@ from typing import Literal
 
 from hf_distill.planning.engines import ENGINES, Engine
 from hf_distill.planning.machine import MACHINES, Machine
-from hf_distill.planning.memory import TeacherCall, step_memory, total
+from hf_distill.planning.memory import step_memory, total
 from hf_distill.planning.model_states import MemoryLine
 from hf_distill.planning.step_time import (
     compute_seconds,
@@ -18,7 +18,7 @@ from hf_distill.planning.step_time import (
     revision_seconds,
     teacher_seconds,
 )
-from hf_distill.planning.work import Placement, Work, share_of, with_batch
+from hf_distill.planning.work import Placement, Work, share_of, teacher_call_of, with_batch
 
 Bound = Literal["compute", "teacher", "interconnect", "revision download"]
 
@@ -49,15 +49,11 @@ class Layout:
     shared_cache: bool = False
 
     def __post_init__(self) -> None:
-        if self.teacher == "offloaded" and not self.engine.can_lend:
+        if self.teacher == "offloaded" and not self.engine.has_whole_models:
             raise ValueError(
                 f"teacher.offload lends whole weights to the GPU, which {self.engine.name} does not allow; use "
                 "`sharded` where it splits weights, `cached`, or an engine without sharding (single, ddp)"
             )
-
-    def split_ranks(self, gpus: int) -> int:
-        """Return over how many GPUs the teacher is split."""
-        return gpus if self.teacher == "sharded" and self.engine.splits_weights else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +64,7 @@ class Point:
         gpus: N.
         micro_batch: Examples of a micro-batch.
         accumulation: Micro-batches of a GPU in a step.
+        teacher_calls: How often a GPU runs the teacher in a step.
         compute: Of the student: forward, backward, optimizer.
         teacher: Of the teacher at work.
         interconnect: Waiting for what other GPUs send.
@@ -79,6 +76,7 @@ class Point:
     gpus: int
     micro_batch: int
     accumulation: int
+    teacher_calls: int
     compute: float
     teacher: float
     interconnect: float
@@ -123,10 +121,13 @@ def point_of(work: Work, layout: Layout, gpus: int) -> Point:
     interconnect = gradient_seconds(work, engine, machine, gpus) + teacher.waiting
     step = compute + teacher.work + interconnect
     memory = total(memory_of(work, layout, gpus))
+    live = work.teacher is not None and layout.teacher != "cached"
+    call = teacher_call_of(work, layout.teacher, engine, gpus)
     return Point(
         gpus=gpus,
         micro_batch=work.shape.examples,
         accumulation=work.settings.accumulation,
+        teacher_calls=len(call.calls(work.settings.accumulation)) if live else 0,
         compute=compute,
         teacher=teacher.work,
         interconnect=interconnect,
@@ -139,14 +140,13 @@ def point_of(work: Work, layout: Layout, gpus: int) -> Point:
 def memory_of(work: Work, layout: Layout, gpus: int) -> list[MemoryLine]:
     """Return what a step holds on each of N GPUs, largest class first."""
     live = work.teacher is not None and layout.teacher != "cached"
-    call = TeacherCall(lent=layout.teacher == "offloaded", ranks=layout.split_ranks(gpus))
     lines = step_memory(
         work.student,
         work.teacher if live else None,
         work.settings,
         work.shape,
         head=work.head_bytes(),
-        call=call,
+        call=teacher_call_of(work, layout.teacher, layout.engine, gpus),
         engine=layout.engine,
         gpus=gpus,
     )

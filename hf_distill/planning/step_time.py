@@ -13,7 +13,7 @@ from hf_distill.planning.engines import BUCKET, DDP_BUCKET_BYTES, Engine
 from hf_distill.planning.machine import Machine
 from hf_distill.planning.model_size import ModelSize
 from hf_distill.planning.model_states import state_bytes
-from hf_distill.planning.work import Placement, Work
+from hf_distill.planning.work import Placement, Work, teacher_call_of, with_batch
 
 
 class Forward(NamedTuple):
@@ -101,22 +101,27 @@ class TeacherSeconds(NamedTuple):
 def teacher_seconds(work: Work, placement: Placement, engine: Engine, machine: Machine, gpus: int) -> TeacherSeconds:
     """Return the seconds that the teacher takes of a step.
 
-    A split teacher's layers are put together behind the layers before them; weights that are lent are copied before
-    the call, which waits; cached targets are read from the node's disk by all its GPUs at a time.
+    It is called c = ⌈A / m⌉ times a step of A micro-batches: m = 1, and with `teacher_window` as many as one call
+    answers. A call takes its arithmetic or launching its layers, whichever is longer; weights W that are lent are
+    copied once a call over the host's link, before it, and it waits for them, so that an offloaded teacher takes
+    Σ max(m · F / rate, L · launch) + c · W / host of a step. A split teacher's layers are put together behind the
+    layers before them. Cached targets are read from the node's disk by all its GPUs at a time.
     """
     if work.teacher is None:
         return TeacherSeconds(0.0, 0.0)
-    times = work.settings.accumulation
     if placement == "cached":
-        return TeacherSeconds(times * _cached_seconds(work, machine, gpus), 0.0)
-    call, waiting = compute_seconds(work.teacher, work, machine).forward, 0.0
-    if placement == "offloaded":
-        call += work.teacher.weight_bytes / machine.host
-    elif placement == "sharded" and engine.splits_weights:
-        calls = work.teacher.layers + 1
-        gather = gather_seconds(machine, work.teacher.weight_bytes, gpus, calls=calls)
-        waiting = max(gather - call, gather / calls)
-    return TeacherSeconds(times * call, times * waiting)
+        return TeacherSeconds(work.settings.accumulation * _cached_seconds(work, machine, gpus), 0.0)
+    call = teacher_call_of(work, placement, engine, gpus)
+    seconds = waiting = 0.0
+    for together in call.calls(work.settings.accumulation):
+        joined = with_batch(work, examples=together * work.shape.examples, accumulation=1)
+        forward = compute_seconds(work.teacher, joined, machine).forward
+        seconds += forward + (work.teacher.weight_bytes / machine.host if call.lent else 0.0)
+        if call.ranks > 1:
+            layers = work.teacher.layers + 1
+            gather = gather_seconds(machine, work.teacher.weight_bytes, gpus, calls=layers)
+            waiting += max(gather - forward, gather / layers)
+    return TeacherSeconds(seconds, waiting)
 
 
 def exact_cache(teacher: ModelSize, rows: int) -> CacheSize:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 from hf_distill.kernels.tile_sizes import BUDGET_BYTES_ELSEWHERE
-from hf_distill.planning.memory import BatchShape, dense_head_bytes, tiled_head_bytes
+from hf_distill.planning.engines import Engine
+from hf_distill.planning.memory import BatchShape, TeacherCall, dense_head_bytes, teacher_call, tiled_head_bytes
 from hf_distill.planning.model_size import ModelSize
 from hf_distill.planning.model_states import StepSettings
 from hf_distill.planning.run_plan import RunPlan
@@ -26,7 +27,8 @@ class Work:
         student: Its size.
         teacher: Its size; None without one.
         shape: Of the largest micro-batch that one GPU takes.
-        settings: Optimizer, number format, activation checkpointing; of the accumulation on one GPU.
+        settings: Optimizer, number format, activation checkpointing; of the accumulation on one GPU; whether the
+            teacher answers several micro-batches in one call.
         causal: Positions look back only.
         tiled: Losses are computed in tiles of a vocabulary.
         revision_steps: Steps between two revisions of the teacher; None where it stays the same.
@@ -65,6 +67,15 @@ def with_batch(work: Work, *, examples: int, accumulation: int) -> Work:
     return replace(work, shape=shape, settings=replace(work.settings, accumulation=accumulation))
 
 
+def teacher_call_of(work: Work, placement: Placement, engine: Engine, gpus: int) -> TeacherCall:
+    """Return how one of N GPUs asks the teacher: under engines that split models about one micro-batch at a time."""
+    ranks = gpus if placement == "sharded" and engine.splits_weights else 1
+    lent = placement == "offloaded"
+    return teacher_call(
+        work.settings, work.shape, lent=lent, ranks=ranks, first=work.tiled, joins=engine.has_whole_models
+    )
+
+
 class Share(NamedTuple):
     """What a GPU does of a step: examples of a micro-batch, and how many micro-batches."""
 
@@ -99,7 +110,7 @@ def work_of(plan: RunPlan) -> Work:
         student=plan.student,
         teacher=plan.teacher,
         shape=plan.shape,
-        settings=replace(plan.settings, half=True),
+        settings=replace(plan.settings, half=True, window=plan.settings.window and plan.joins),
         causal=plan.causal,
         tiled=plan.tiled,
         revision_steps=min(stages, default=None),

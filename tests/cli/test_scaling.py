@@ -9,7 +9,8 @@ from tiny_recipes import parity_recipe
 from typer.testing import CliRunner
 
 from hf_distill.cli.main import app
-from hf_distill.cli.scaling import layout_of
+from hf_distill.cli.scaling import copies_text, layout_of
+from hf_distill.planning.model_states import StepSettings
 
 ASKED = {"engine": "ddp", "teacher": None, "machine": "h100", "constants": [], "shared_cache": False}
 
@@ -68,3 +69,24 @@ def test_a_recipe_says_where_its_teacher_is(tmp_path):
     assert layout_of(recipe, **{**ASKED, "teacher": "offloaded"}).teacher == "offloaded"
     recipe.teacher = None
     assert layout_of(recipe, **ASKED).teacher == "replicated"
+
+
+@pytest.mark.parametrize(
+    ("settings", "calls"),
+    [
+        ({}, "one a micro-batch"),
+        ({"window": True}, "one a step"),
+        ({"window": True, "window_examples": 32}, "one for 32 examples"),
+    ],
+)
+def test_a_lent_teacher_says_how_often_it_is_copied(settings, calls):
+    assert copies_text(StepSettings(**settings)).endswith(f"for each of its calls: {calls}")
+
+
+def test_the_terminal_tells_of_copies_where_there_are_some(tmp_path):
+    recipe = parity_recipe(tmp_path / "run")
+    recipe.teacher.offload = True
+    file = str(recipe.save(tmp_path / "tiny.yaml"))
+    found = asked(file, "--set", "training.teacher_window=true", "--set", "training.gradient_accumulation_steps=4")
+    assert "copied to the GPU for each of its calls: one a step" in found.output
+    assert "copied" not in asked(file, "--teacher", "replicated").output

@@ -49,6 +49,13 @@ def test_a_teacher_of_part_of_the_run_is_paid_for_that_part(tmp_path):
     assert (plan.teacher_steps, plan.examples_read) == (25, {2: 25 * 4})
 
 
+def test_a_teacher_whose_layers_are_compared_says_so(tmp_path):
+    assert not planned(tmp_path / "a", {"name": "one_shot"}).reads_layers
+    hidden = {"name": "one_shot", "objectives": [{"name": "forward_kl"}, {"name": "hidden_mse"}]}
+    assert planned(tmp_path / "b", hidden).reads_layers
+    assert planned(tmp_path / "c", {"name": "extraction", "steps": 10}).reads_layers
+
+
 def test_passes_of_the_student_multiply_its_arithmetic(tmp_path):
     once = planned(tmp_path / "a", {"name": "labels"})
     three = planned(tmp_path / "b", {"name": "one_shot", "intra": {"passes": 3, "alpha": 1.0}})

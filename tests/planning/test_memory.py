@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from builders import distill_config, tiny_model
+from builders import distill_config, distill_trainer, examples, tiny_model
 from transformers import TrainingArguments
 
 from hf_distill.planning.memory import (
@@ -18,6 +20,7 @@ from hf_distill.planning.memory import (
 )
 from hf_distill.planning.model_size import ModelSize, model_size
 from hf_distill.planning.model_states import StepSettings, step_settings
+from hf_distill.teachers.offload import Offload
 
 SHAPE = BatchShape(examples=2, tokens=14, positions=16, rows=5)
 
@@ -81,8 +84,9 @@ def test_a_dense_head_holds_whole_logits_and_a_tiled_one_its_buffers():
     assert tiled_head_bytes(student, teacher, SHAPE, budget=10**9) == 4 * 5 * (100 + 100) + held
 
 
-def asked(tmp_path, **changes) -> TeacherCall:
-    return teacher_call(distill_config(tmp_path, gradient_accumulation_steps=8, **changes), SHAPE)
+def asked(tmp_path, *, joins: bool = True, **changes) -> TeacherCall:
+    settings = step_settings(distill_config(tmp_path, gradient_accumulation_steps=8, **changes))
+    return teacher_call(settings, SHAPE, joins=joins)
 
 
 def test_a_window_is_counted_and_stays_within_its_cap(tmp_path):
@@ -90,6 +94,46 @@ def test_a_window_is_counted_and_stays_within_its_cap(tmp_path):
     assert asked(tmp_path, teacher_window=True) == TeacherCall(window=8, together=8)
     assert asked(tmp_path, teacher_window=True, teacher_window_examples=5).together == 2
     assert asked(tmp_path, teacher_window=True, teacher_window_examples=1).together == 1
+    assert asked(tmp_path, teacher_window=True, joins=False) == TeacherCall(window=1, together=1)
+
+
+class Counted(Offload):
+    """Counts how often weights are copied to the device."""
+
+    copies = 0
+
+    def to_device(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        self.copies += 1
+        return super().to_device(tensors)
+
+
+@pytest.mark.parametrize(
+    ("settings", "copies"),
+    [
+        ({}, 5),
+        ({"teacher_window": True}, 1),
+        ({"teacher_window": True, "teacher_window_examples": 4}, 3),
+        ({"teacher_window": True, "curriculum": {"name": "one_shot", "objectives": [{"name": "hidden_mse"}]}}, 5),
+    ],
+)
+def test_a_lent_teacher_is_copied_as_often_as_planned(tmp_path, settings, copies):
+    teacher = tiny_model("masked_lm", seed=7)
+    lent = Counted(teacher, torch.device("cpu"))
+    trainer = distill_trainer(
+        tmp_path,
+        "masked_lm",
+        teacher=teacher,
+        train_dataset=examples("masked_lm", count=10),
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=5,
+        max_steps=1,
+        **settings,
+    )
+    trainer.train()
+    joins = not any("hidden" in need for need in trainer.distillation.stage_at(0).needs)
+    call = teacher_call(step_settings(trainer.args), SHAPE, lent=True, joins=joins)
+    assert lent.copies == len(call.calls(5)) == copies
+    assert sum(call.calls(5)) == 5
 
 
 def test_a_windows_answers_take_memory(tmp_path):
@@ -103,9 +147,38 @@ def test_a_windows_answers_take_memory(tmp_path):
     assert classes["teacher's answers to a window, and a layer of its call"] == 4 * 5 * 4 * 3 + 68 * 16 * 2 * 8
 
 
-@pytest.mark.parametrize(("weights", "beside"), [(10**6, 10**6 - 34 * 16 * 8 * 3 * 2 - 500), (100, None)])
-def test_weights_that_are_lent_take_memory_once(tmp_path, weights, beside):
-    """They are on the device before the student's activations and its head are."""
-    lent = TeacherCall(lent=True)
+ACTIVATIONS = 34 * 16 * 8 * 3 * 2
+LARGE, KEPT = 10**6, 800 * 10**6 // 1000
+"""Of a teacher of 1,000 parameters, 8 × 100 of them its head."""
+
+
+@pytest.mark.parametrize(
+    ("weights", "call", "beside"),
+    [
+        # Gone before the student's forward, but for the head in front of which its rows are.
+        (LARGE, TeacherCall(), LARGE - ACTIVATIONS - 500),
+        (1000, TeacherCall(), 800),
+        # Three calls answer a window, and each answer keeps a head; the last call has all of the weights.
+        (LARGE, TeacherCall(window=8, together=3), 2 * KEPT + LARGE - ACTIVATIONS - 500),
+        (1000, TeacherCall(window=8, together=3), 2400),
+        # Asked when the student's activations are there already.
+        (LARGE, TeacherCall(first=False), LARGE - 500),
+        (100, TeacherCall(first=False), None),
+    ],
+)
+def test_weights_that_are_lent_take_memory_during_the_call(tmp_path, weights, call, beside):
+    lent = replace(call, lent=True)
     lines = named(step_memory(size(), size(weight_bytes=weights), arguments(tmp_path), SHAPE, head=500, call=lent))
     assert lines.get("teacher weights beside the student's, during a call") == beside
+
+
+def test_a_vocabulary_asks_its_teacher_first_and_classes_ask_it_behind_the_student(tmp_path):
+    """What `first` stands for, looked up in a training step."""
+    for head, order in (("masked_lm", ["teacher", "student"]), ("classification", ["student", "teacher"])):
+        seen: list[str] = []
+        models = {"student": tiny_model(head, seed=1), "teacher": tiny_model(head, seed=7)}
+        for name, model in models.items():
+            model.register_forward_pre_hook(lambda *_, name=name, seen=seen: seen.append(name))
+        trainer = distill_trainer(tmp_path, head, model=models["student"], teacher=models["teacher"], max_steps=1)
+        trainer.train()
+        assert seen == order

@@ -78,3 +78,5 @@ def test_settings_are_those_of_the_training_arguments(tmp_path):
     assert step_settings(args) == StepSettings(states=0, half=True, checkpointing=False, accumulation=3)
     args = distill_config(tmp_path, optim="sgd", optim_args="momentum=0.9")
     assert step_settings(args) == StepSettings(states=1, half=False)
+    args = distill_config(tmp_path, optim="sgd", teacher_window=True, teacher_window_examples=6)
+    assert step_settings(args) == StepSettings(states=0, half=False, window=True, window_examples=6)

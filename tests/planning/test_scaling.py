@@ -18,7 +18,9 @@ from hf_distill.planning.work import PLACEMENTS
 def layouts() -> list[Layout]:
     made = [(engine, teacher) for engine in ENGINES.values() for teacher in PLACEMENTS]
     return [
-        Layout(engine=engine, teacher=teacher) for engine, teacher in made if teacher != "offloaded" or engine.can_lend
+        Layout(engine=engine, teacher=teacher)
+        for engine, teacher in made
+        if teacher != "offloaded" or engine.has_whole_models
     ]
 
 
@@ -51,6 +53,15 @@ def test_a_batch_that_does_not_come_out_even_is_left_out():
     assert [point.gpus for point in scaled(work(), Layout(), examples=12)] == [1, 2, 4]
     growing = scaled(work(), Layout(), gpus=(1, 2, 1024))
     assert [point.examples for point in growing] == [8, 16, 8192]
+
+
+def test_a_step_says_how_often_the_teacher_runs():
+    window = replace(work(), settings=replace(work().settings, window=True))
+    lent = Layout(teacher="offloaded")
+    assert [point.teacher_calls for point in scaled(work(), lent, examples=64, gpus=(1, 2, 8))] == [8, 4, 1]
+    assert [point.teacher_calls for point in scaled(window, lent, examples=64, gpus=(1, 2, 8))] == [1, 1, 1]
+    assert point_of(work(), Layout(teacher="cached"), 8).teacher_calls == 0
+    assert point_of(work(teacher=None), Layout(), 8).teacher_calls == 0
 
 
 def test_one_gpu_is_as_efficient_as_itself():

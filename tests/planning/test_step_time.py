@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scaled_work import BILLION, size, work
 
@@ -102,6 +104,28 @@ def test_a_teacher_takes_its_forward_in_each_micro_batch():
     lent = teacher_seconds(work(), "offloaded", ENGINES["ddp"], MACHINE, 8)
     assert lent == pytest.approx((forward + 14 * BILLION / MACHINE.host, 0.0))
     assert teacher_seconds(work(teacher=None), "replicated", ENGINES["ddp"], MACHINE, 8) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("window", "examples", "calls"), [(False, None, 6), (True, None, 1), (True, 32, 2)])
+def test_lent_weights_are_copied_once_a_call_and_not_once_a_micro_batch(window, examples, calls):
+    base = work(accumulation=6)
+    asked = replace(base, settings=replace(base.settings, window=window, window_examples=examples))
+    arithmetic = 6 * forward_flops(base.teacher, base.shape, causal=True) / RATE
+    copied = 14 * BILLION / MACHINE.host
+    found = teacher_seconds(asked, "offloaded", ENGINES["ddp"], MACHINE, 8)
+    assert found == pytest.approx((arithmetic + calls * copied, 0.0))
+    here = teacher_seconds(asked, "replicated", ENGINES["ddp"], MACHINE, 8)
+    assert here == pytest.approx((arithmetic, 0.0))
+    split = teacher_seconds(asked, "replicated", ENGINES["zero1"], MACHINE, 8)
+    assert split == pytest.approx((arithmetic, 0.0)), "DeepSpeed has each micro-batch answered by itself"
+
+
+def test_a_call_for_a_window_launches_its_layers_once():
+    slow, base = machine_named("h100", ["launch_seconds=1"]), work(accumulation=4)
+    joined = replace(base, settings=replace(base.settings, window=True))
+    assert teacher_seconds(base, "replicated", ENGINES["ddp"], slow, 8).work == 4 * 10.0
+    assert teacher_seconds(joined, "replicated", ENGINES["ddp"], slow, 8).work == 10.0
+    assert teacher_seconds(joined, "replicated", ENGINES["zero2"], slow, 8).work == 4 * 10.0
 
 
 def test_a_split_teacher_waits_for_its_first_layer_or_for_what_the_forward_does_not_hide():

@@ -6,7 +6,10 @@ import pytest
 from plans import cell, run_plan
 from scaled_work import work
 
-from hf_distill.planning.work import placement_named, share_of, with_batch, work_of
+from hf_distill.planning.engines import ENGINES
+from hf_distill.planning.memory import TeacherCall
+from hf_distill.planning.model_states import StepSettings
+from hf_distill.planning.work import placement_named, share_of, teacher_call_of, with_batch, work_of
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,17 @@ def test_revisions_change_as_often_as_in_the_quickest_curriculum():
     assert work_of(run_plan(cells=[cell(read={2: 100})])).revision_steps is None
     assert (found.student, found.teacher, found.shape) == (plan.student, plan.teacher, plan.shape)
     assert found.settings.half, "the launch configurations ask for bf16"
+
+
+def test_a_window_counts_only_where_the_teacher_can_answer_it():
+    settings = StepSettings(window=True, accumulation=4)
+    assert work_of(run_plan(settings=settings)).settings.window
+    assert not work_of(run_plan(settings=settings, joins=False)).settings.window
+    asked = work_of(run_plan(settings=settings))
+    assert teacher_call_of(asked, "offloaded", ENGINES["ddp"], 8) == TeacherCall(window=4, together=4, lent=True)
+    assert teacher_call_of(asked, "replicated", ENGINES["zero2"], 8) == TeacherCall()
+    assert teacher_call_of(asked, "sharded", ENGINES["fsdp2"], 8) == TeacherCall(ranks=8)
+    assert not teacher_call_of(work_of(run_plan(tiled=False)), "offloaded", ENGINES["ddp"], 8).first
 
 
 def test_a_typo_is_answered_with_the_nearest_place():
