@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from builders import examples, tiny_model
 from engines import assert_engine, engine_config, whole_weights
@@ -104,6 +106,17 @@ def train_and_go_on(folder: Path, engine: str, cases: list[str]) -> None:
 def go_on(folder: Path, engine: str, case: str, checkpoint: str | bool) -> None:
     """Go on from a checkpoint, or from the newest whole one."""
     save_found({f"{case}/resumed": trained(engine, case, folder, resume=checkpoint)}, folder)
+
+
+def go_on_converted(folder: Path, engine: str, case: str, checkpoint: str) -> None:
+    """Be refused a checkpoint of another number of processes, do what the refusal says, and go on from it."""
+    with pytest.raises(ValueError, match=rf"was saved with DeepSpeed ZeRO-{engine[-1]} on \d process") as refused:
+        trained(engine, case, folder, resume=checkpoint)
+    (command,) = (line.split() for line in str(refused.value).splitlines() if line.startswith("  python -m deepspeed"))
+    if torch.distributed.get_rank() == 0:
+        subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True)
+    torch.distributed.barrier()
+    go_on(folder, engine, case, checkpoint)
 
 
 class EndInSave(TrainerCallback):
