@@ -111,14 +111,15 @@ def show_scaling(found: RunPlan, layout: Layout) -> None:
 
     machine, points = layout.machine, points_of(found, layout)
     same, growing = points["same_batch"], points["growing_batch"]
-    show_line(f"{layout.engine.file}, teacher {layout.teacher}, on {machine.name}; formulas, no measurement")
+    show_line(f"{layout.engine.file}, teacher {layout.teacher}; formulas, no measurement")
+    show_line(f"on {machine.name}")
     if layout.teacher == "offloaded":
         show_line(copies_text(work_of(found).settings))
-    show_line(f"the same run, {same[0].examples:,} examples a step:")
+    show_line(f"\nthe same run, {same[0].examples:,} examples a step, on as many GPUs as divide them:")
     show_table(*step_rows(same, memory=machine.memory_bytes))
-    show_line(f"each GPU with {growing[0].micro_batch} × {growing[0].accumulation} examples, the batch grows:")
+    show_line(f"\neach GPU with {growing[0].micro_batch} × {growing[0].accumulation} examples, the batch grows:")
     show_table(*step_rows(growing, memory=machine.memory_bytes))
-    show_line("formulas and constants: recipes/accelerate/README.md; --constant FIELD=NUMBER changes one")
+    show_line("\nformulas and constants: recipes/accelerate/README.md\n--constant FIELD=NUMBER changes one")
 
 
 def copies_text(settings: StepSettings) -> str:

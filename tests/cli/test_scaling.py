@@ -31,6 +31,16 @@ def test_the_terminal_shows_the_same_run_and_one_that_grows(recipe_file):
         assert text in result.output
 
 
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_no_row_is_wrapped_on_usual_terminals(recipe_file, columns):
+    result = CliRunner().invoke(app, ["plan", recipe_file, "--scaling"], env={"COLUMNS": columns})
+    lines = result.output.splitlines()
+    assert max(map(len, lines)) <= int(columns)
+    table = lines[lines.index(next(line for line in lines if "the batch grows" in line)) :]
+    names = [line.split(" ")[0] for line in table if line[:1].isdigit()]
+    assert names == [f"{2**power:,}" for power in range(11)] * (2 if columns == "80" else 1)
+
+
 def test_programs_read_every_point_with_its_bound(recipe_file):
     result = asked(recipe_file, "--json", "--engine", "zero1", "--constant", "per_node=4", "--machine", "a100")
     assert result.exit_code == 0, result.output
