@@ -64,7 +64,11 @@ class StageRecord:
 
 @dataclass(kw_only=True)
 class StudentRun:
-    """One student: a curriculum with a seed. Held-out points stand in `history`, training logs in `training_log`."""
+    """One student: a curriculum with a seed. Held-out points stand in `history`, training logs in `training_log`.
+
+    `began_with` is of a fine-tuning: the trained weights that it began with, pinned. `papers` are the arXiv ids of the
+    methods.
+    """
 
     curriculum: str
     seed: int
@@ -76,6 +80,8 @@ class StudentRun:
     final_metrics: Metrics
     steps_to_level: int | None = None
     costs: Metrics = field(default_factory=dict)
+    began_with: RevisionRecord | None = None
+    papers: list[str] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)

@@ -50,7 +50,7 @@ def student_card(
         ValueError: The record has no such student; the message names those it has.
         FileNotFoundError: The template is missing from the installation.
     """
-    record = from_mapping(RunRecord, without_local_paths(without_secrets(record.to_dict())))
+    record = publishable_record(record)
     run = _find(record, curriculum, seed)
     title = name or f"{record.name}-{curriculum}-seed-{seed}"
     data = student_card_data(
@@ -74,6 +74,11 @@ def save_student_card(record: RunRecord, folder: str | Path, *, curriculum: str,
     """
     card = student_card(record, curriculum=curriculum, seed=seed, **options)
     return atomic_write_text(Path(folder) / FILE_NAME, str(card).rstrip() + "\n")
+
+
+def publishable_record(record: RunRecord) -> RunRecord:
+    """Return a copy of a record without tokens and without paths of this machine."""
+    return from_mapping(RunRecord, without_local_paths(without_secrets(record.to_dict())))
 
 
 def template_path(name: str = TEMPLATE) -> Path:

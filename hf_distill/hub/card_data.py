@@ -54,8 +54,8 @@ def student_card_data(
         license=license,
         metrics=[str(record.task["metric"])],
         pipeline_tag=pipeline_tag(record),
-        tags=_tags(run),
-        eval_results=_results(record, run),
+        tags=tags_of(run),
+        eval_results=eval_results(record, run),
     )
 
 
@@ -134,13 +134,15 @@ def pipeline_tag(record: RunRecord) -> str | None:
     return name if name in PIPELINES else PIPELINE_TAGS.get(str(record.task["head"]))
 
 
-def _tags(run: StudentRun) -> list[str]:
+def tags_of(run: StudentRun) -> list[str]:
+    """Return the tags of a model that was distilled as `run` was."""
     revisions = len(taught_by(run))
     methods = ["knowledge-distillation", "progressive-distillation"][: min(revisions, 2)]
     return ["hf_distill", *methods, "generated_from_trainer"]
 
 
-def _results(record: RunRecord, run: StudentRun) -> list[EvalResult]:
+def eval_results(record: RunRecord, run: StudentRun) -> list[EvalResult]:
+    """Return the held-out metrics of a run as a model-index has them; those that are not finite are left out."""
     task, description = record.task, record.task.get("description") or {}
     dataset, commit = next(iter(hub_datasets(description)), (str(task["name"]), None))
     tag = IMAGE_TAG if reads_images(record) else pipeline_tag(record)

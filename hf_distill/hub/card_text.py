@@ -7,18 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from hf_distill.hub.card_data import (
-    adapter_text,
-    has_image_processor,
-    has_tokenizer,
-    hub_datasets,
-    on_hub,
-    reads_images,
-    teachers_of,
-)
+from hf_distill.hub.card_data import adapter_text, hub_datasets, on_hub, teachers_of
 from hf_distill.hub.card_downstream import downstream_table
+from hf_distill.hub.card_use import own_architecture, use_code
 from hf_distill.hub.citations import citations, taught_by
 from hf_distill.report import wording
 from hf_distill.report.tables import headline, markdown_text, summary_markdown, summary_table, to_markdown
@@ -33,16 +25,6 @@ from hf_distill.report.who_taught import (
 )
 from hf_distill.run_record import RevisionRecord, RunRecord, StudentRun
 
-AUTO_CLASSES = {
-    "classification": "AutoModelForSequenceClassification",
-    "regression": "AutoModelForSequenceClassification",
-    "token_classification": "AutoModelForTokenClassification",
-    "question_answering": "AutoModelForQuestionAnswering",
-    "masked_lm": "AutoModelForMaskedLM",
-    "causal_lm": "AutoModelForCausalLM",
-    "seq2seq_lm": "AutoModelForSeq2SeqLM",
-}
-
 
 def student_card_text(record: RunRecord, run: StudentRun, *, repo_id: str | None) -> dict[str, Any]:
     """Return the variables of the template, escaped for Markdown."""
@@ -54,17 +36,17 @@ def student_card_text(record: RunRecord, run: StudentRun, *, repo_id: str | None
         "headline": markdown_text(headline(table)),
         "models_table": _models(record, run),
         "revisions_sentence": _revisions_sentence(record, run),
-        "revisions_table": _revisions(taught),
-        "other_revisions_table": _revisions(others) if others else "",
-        "stages_table": _stages(run),
+        "revisions_table": revisions_table(taught),
+        "other_revisions_table": revisions_table(others) if others else "",
+        "stages_table": stages_table(run),
         "loss_formula": markdown_text(run.loss_formula),
-        "data_table": _data(record),
+        "data_table": data_table(record),
         "metrics_table": _metrics(record, run),
         "comparison_table": summary_markdown(table),
         "baselines_sentence": _baselines(record, run),
         "downstream_table": downstream_table(record, run),
-        "cost_table": _costs(record, run),
-        "code_block": fenced(_code(record, repo_id), "python"),
+        "cost_table": costs_table(record, run),
+        "code_block": fenced(use_code(record, repo_id), "python"),
         "command_block": fenced(wording.command_line(record.command), "bash") if record.command else "",
         "recipe_block": fenced(yaml.safe_dump(record.recipe, sort_keys=False, allow_unicode=True), "yaml"),
         "versions_table": to_markdown(["package", "version"], list(record.versions.items())),
@@ -125,7 +107,8 @@ def _revisions_sentence(record: RunRecord, run: StudentRun) -> str:
     )
 
 
-def _revisions(revisions: Sequence[RevisionRecord]) -> str:
+def revisions_table(revisions: Sequence[RevisionRecord]) -> str:
+    """List revisions, and what they are made of, with their pins."""
     rows = [
         [indented(one.name, depth), _place(one), wording.count(one.step), one.commit]
         for revision in revisions
@@ -140,7 +123,8 @@ def _place(revision: RevisionRecord) -> str:
     return "local folder"
 
 
-def _stages(run: StudentRun) -> str:
+def stages_table(run: StudentRun) -> str:
+    """List the stages of a training: what was learned from, by which loss, and when."""
     rows = [
         [
             stage.name,
@@ -154,7 +138,8 @@ def _stages(run: StudentRun) -> str:
     return to_markdown(["stage", "revision", "loss", "from step", "to step"], rows, left=3)
 
 
-def _data(record: RunRecord) -> str:
+def data_table(record: RunRecord) -> str:
+    """Say what the data are, where they came from, and how many."""
     description = record.task.get("description") or {}
     ids = ", ".join(name if commit is None else f"{name}@{commit}" for name, commit in hub_datasets(description))
     entries = [
@@ -202,7 +187,8 @@ def _names(names: set[str]) -> str:
     return " and ".join(f"`{name}`" for name in sorted(names))
 
 
-def _costs(record: RunRecord, run: StudentRun) -> str:
+def costs_table(record: RunRecord, run: StudentRun) -> str:
+    """List what was measured of a training's cost."""
     costs = run.costs
     entries = [
         ("time of training, with its evaluations", wording.seconds(costs.get("seconds"))),
@@ -235,40 +221,6 @@ def _latency(model: Mapping[str, Any]) -> str:
         f"{wording.seconds(found['median_seconds'])} for {rows} on {found['device']}, median of {found['repeats']} "
         f"[{low} – {high}]"
     )
-
-
-def _code(record: RunRecord, repo_id: str | None) -> str:
-    auto = "AutoModelForImageClassification" if reads_images(record) else AUTO_CLASSES[str(record.task["head"])]
-    names = [auto]
-    names += ["AutoTokenizer"] if has_tokenizer(record) else []
-    names += ["AutoImageProcessor"] if has_image_processor(record) else []
-    where = repr(repo_id) if repo_id else '"."  # the folder of this card, or its id on the Hub'
-    lines = [f"from transformers import {', '.join(sorted(names))}", ""]
-    architecture = own_architecture(record)
-    if architecture:
-        lines = [f"import hf_distill.tasks  # makes transformers know the architecture {architecture!r}", *lines]
-    lines += [f"source = {where}", f"model = {auto}.from_pretrained(source)"]
-    if has_tokenizer(record):
-        lines.append("tokenizer = AutoTokenizer.from_pretrained(source)")
-    if has_image_processor(record):
-        lines = ["from PIL import Image", *lines, *_image_lines(record)]
-    return "\n".join(lines)
-
-
-def _image_lines(record: RunRecord) -> list[str]:
-    mode = "L" if (record.task.get("description") or {}).get("channels") == 1 else "RGB"
-    return [
-        "processor = AutoImageProcessor.from_pretrained(source)",
-        f'inputs = processor(Image.open("image.png").convert("{mode}"), return_tensors="pt")',
-        "print(model.config.id2label[model(**inputs).logits.argmax().item()])",
-    ]
-
-
-def own_architecture(record: RunRecord) -> str | None:
-    """Return the student's architecture where transformers alone does not know it."""
-    origin = record.student.get("origin")
-    architecture = origin.get("architecture") if isinstance(origin, dict) else None
-    return architecture if architecture and architecture not in CONFIG_MAPPING_NAMES else None
 
 
 def _limits(record: RunRecord, run: StudentRun) -> list[str]:

@@ -23,11 +23,13 @@ from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.pipeline.workspace import Workspace, differences
 from hf_distill.recipe.finetune_spec import FROM_SCRATCH, STUDENT, TEACHER, FinetuneSpec
 from hf_distill.recipe.recipe import Recipe
-from hf_distill.run_record import DownstreamRecord, StudentRun
-from hf_distill.strict_dataclass import to_mapping
+from hf_distill.run_record import DownstreamRecord, RevisionRecord, StudentRun
+from hf_distill.strict_dataclass import from_mapping, to_mapping
 from hf_distill.tasks import TASKS, Task, TaskData
+from hf_distill.teachers.base import manifest_entry
 from hf_distill.teachers.checkpoint_files import find_last_whole_checkpoint, has_tokenizer
 from hf_distill.teachers.revisions import Revision, folder_of, resolve_revisions
+from hf_distill.teachers.weight_files import content_hash
 from hf_distill.trainer import ProgressiveDistillTrainer
 from hf_distill.training.student_run import student_run
 
@@ -45,12 +47,24 @@ class Start:
         seed: Of the student and of the fine-tuning.
         model: A `model:` block of a recipe, of trained weights.
         fresh: Keep the architecture only and draw new weights.
+        revision: Of the weights, where they were pinned already.
     """
 
     label: str
     seed: int
     model: dict[str, Any]
     fresh: bool = False
+    revision: Revision | None = None
+
+    def pin(self, root: Path) -> RevisionRecord | None:
+        """Return what this begins with, pinned, a student's folder relative to the run's; None for new weights."""
+        if self.fresh:
+            return None
+        if self.revision is not None:
+            return from_mapping(RevisionRecord, manifest_entry(self.revision))
+        folder = Path(self.model["pretrained"])
+        name, source = f"{self.label}, seed {self.seed}", folder.relative_to(root).as_posix()
+        return RevisionRecord(name=name, step=None, source=source, revision=None, commit=content_hash(folder))
 
 
 class Downstream:
@@ -133,6 +147,7 @@ class Downstream:
         resumable = folder.exists() and not trainer.args.save_only_model
         checkpoint = find_last_whole_checkpoint(folder) if resumable else None
         logger.info("Fine-tuning %s, seed %d, on %s", start.label, start.seed, self.spec.name)
+        began_with = start.pin(root) if trainer.is_world_process_zero() else None
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         metrics = final_metrics(trainer, self.data(start.seed).further)
         trainer.save_model()
@@ -145,6 +160,7 @@ class Downstream:
             level=None,
             greater_is_better=self.task.greater_is_better,
         )
+        run.began_with = began_with
         if trainer.is_world_process_zero():
             atomic_write_json(folder / RESULT_FILE, to_mapping(run))
         trainer.accelerator.wait_for_everyone()
@@ -239,14 +255,16 @@ def starts_of(recipe: Recipe, spec: FinetuneSpec, workspace: Workspace) -> list[
     starts = [
         Start(label, seed, {"pretrained": str(workspace.student(label, seed))}) for label in labels for seed in seeds
     ]
-    starts = starts or [Start(STUDENT, seed, {"pretrained": str(found_student(recipe)[1])}) for seed in seeds]
+    if not labels:
+        revision, folder = found_student(recipe)
+        starts = [Start(STUDENT, seed, {"pretrained": str(folder)}, revision=revision) for seed in seeds]
     if spec.from_scratch:
         starts += [Start(FROM_SCRATCH, seed, starts[0].model, fresh=True) for seed in seeds]
     if spec.teacher:
         assert recipe.teacher is not None
         revision = open_teacher(recipe, workspace).revisions[-1]
         folder = folder_of(revision, allow_pickled_weights=recipe.teacher.allow_pickled_weights)
-        starts += [Start(TEACHER, seed, {"pretrained": str(folder)}) for seed in seeds]
+        starts += [Start(TEACHER, seed, {"pretrained": str(folder)}, revision=revision) for seed in seeds]
     return starts
 
 

@@ -12,6 +12,7 @@ from accelerate import PartialState
 
 from hf_distill.analysis.latency import first_example, latency_info
 from hf_distill.hub.card import save_student_card
+from hf_distill.hub.finetuned_card import save_finetuned_cards
 from hf_distill.pipeline.adapter import adapter_record, sizes_of
 from hf_distill.pipeline.after_run import ask_after_run
 from hf_distill.pipeline.cached import check_covered, faculty_of
@@ -69,6 +70,7 @@ def run_recipe(recipe: Recipe, *, command: list[str] | None = None, resume: bool
         record.downstream = [*(one for one in record.downstream if one.name != block.name), block]
         if state.is_main_process:
             record.save(workspace.root)
+            save_finetuned_cards(record, workspace.root, block.name)
     record.finished = now()
     if state.is_main_process:
         finish(record, recipe, workspace)
