@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from hf_distill.curricula.base import CURRICULA, Curriculum
 from hf_distill.curricula.one_shot import final_stage
@@ -61,6 +62,8 @@ class Adaptive(Curriculum):
     Looked at after every evaluation; the steps of the switches are recorded in the checkpoint and the run record. On
     sparse parity, switching at a held-out accuracy of .6-.7 does as well as the best fixed length.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2410.05464",)
 
     revisions: list[str | int] | None = field(
         default=None, metadata={"help": "names, steps or `auto`, in order; default all (the final one is always last)"}

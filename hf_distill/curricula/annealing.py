@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from hf_distill.curricula.base import CURRICULA, BestOfStage, Curriculum, label_terms, stage_length
 from hf_distill.curricula.one_shot import final_stage
@@ -36,6 +36,8 @@ class Annealing(Curriculum):
     learning-rate schedule. Source: Jafari et al. 2021 (arXiv 2104.07163); GLUE τ_max = 7 with 14 + 4 epochs, CIFAR
     τ_max = 10. The step-wise φ over optimizer steps generalises the papers' epochs.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2104.07163",)
 
     tau_max: int = field(default=7, metadata={"help": "how many values φ takes"})
     share: float | None = field(default=None, metadata={"help": "share of the run for phase I; default 14/18"})
@@ -87,6 +89,8 @@ class Continuation(Curriculum):
     teacher does not run, so that with the paper's ψ it never teaches at φ = 1; `full_at` = `until` makes it do so
     (our addition). With margin 0 and slope 0 the run is Annealing-KD's without its restart.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2212.05998",)
 
     tau_max: int = field(default=10, metadata={"help": "T_max: how many values φ takes"})
     margin: float = field(default=1.0, metadata={"help": "m"})

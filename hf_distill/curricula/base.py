@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from transformers import PreTrainedConfig
 
@@ -31,7 +31,12 @@ class Curriculum(ABC):
 
     The common fields say what the stages with a teacher compare. With no `objectives`, class and token heads use
     forward KL and regression heads the squared error with the teacher.
+
+    Attributes:
+        papers: arXiv ids that the card of a student cites, each in `bibliography.py`.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ()
 
     objectives: list[dict[str, Any]] | None = field(
         default=None, metadata={"help": "terms of the teacher stages: {name, weight, temperature, ...fields}"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from transformers import PreTrainedConfig
 
@@ -31,6 +31,8 @@ class Extraction(Curriculum):
     fresh one all resemble the teacher's first. The common fields (objectives, temperature, label_mix) are for the
     final stage.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2503.17494",)
 
     steps: int | None = field(default=None, metadata={"help": "optimizer steps of each layer's stage"})
     share: float | None = field(default=None, metadata={"help": "share of the run for all layers; default 0.25"})

@@ -51,6 +51,11 @@ class Intra:
             raise ValueError(f"intra: `alpha` must be ≥ 0, or the passes are driven apart, got {self.alpha:g}")
         self.weight()
 
+    @property
+    def papers(self) -> tuple[str, ...]:
+        """The arXiv ids that the card of a student cites."""
+        return ("2106.14448",) if self.convention == "r_drop" else ("2205.11416",)
+
     def weight(self) -> Schedule:
         """Return α′ over the run.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from hf_distill.curricula.base import CURRICULA, Curriculum, find_revision, stage_length
 from hf_distill.curricula.one_shot import final_stage
@@ -20,6 +21,8 @@ class TwoShot(Curriculum):
     `revision: auto` scores every revision on held-out data first and takes the one in the middle of the drop
     (`hf-distill teachers score`). A revision from before the drop teaches nothing and costs its T steps.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2410.05464",)
 
     revision: str | int = field(default=AUTO, metadata={"help": "name or step of the first revision, or `auto`"})
     steps: int | None = field(default=None, metadata={"help": "length T of the first stage in optimizer steps"})
@@ -68,6 +71,8 @@ class NShot(Curriculum):
     The teacher is so always one interval ahead. Without an `interval` the revisions share the run evenly, each for
     `steps` steps if that is given.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2410.05464",)
 
     interval: int | None = field(default=None, metadata={"help": "R: student steps between two looks at the teacher"})
     speed: float = field(default=1.0, metadata={"help": "s: teacher steps per student step"})

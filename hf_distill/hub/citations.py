@@ -5,71 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hf_distill.bibliography import BIBLIOGRAPHY
 from hf_distill.run_record import StudentRun
 
-DISTILLATION = """@misc{hinton2015distilling,
-  title = {Distilling the Knowledge in a Neural Network},
-  author = {Geoffrey Hinton and Oriol Vinyals and Jeff Dean},
-  year = {2015},
-  eprint = {1503.02531},
-  archivePrefix = {arXiv}
-}"""
+DISTILLATION = "1503.02531"
+PROGRESSIVE = "2410.05464"
 
-PROGRESSIVE = """@misc{panigrahi2024progressive,
-  title = {Progressive distillation induces an implicit curriculum},
-  author = {Abhishek Panigrahi and Bingbin Liu and Sadhika Malladi and Andrej Risteski and Surbhi Goel},
-  year = {2024},
-  eprint = {2410.05464},
-  archivePrefix = {arXiv}
-}"""
-
-
-OF_TEACHERS = {
-    "assistant": """@misc{mirzadeh2019improved,
-  title = {Improved Knowledge Distillation via Teacher Assistant},
-  author = {Seyed-Iman Mirzadeh and Mehrdad Farajtabar and Ang Li and Nir Levine and Akihiro Matsukawa and
-            Hassan Ghasemzadeh},
-  year = {2019},
-  eprint = {1902.03393},
-  archivePrefix = {arXiv}
-}""",
-    "ladder": """@misc{amara2022ceskd,
-  title = {CES-KD: Curriculum-based Expert Selection for Guided Knowledge Distillation},
-  author = {Ibtihel Amara and Maryam Ziaeefard and Brett H. Meyer and Warren Gross and James J. Clark},
-  year = {2022},
-  eprint = {2209.07606},
-  archivePrefix = {arXiv}
-}""",
-    "pruned_mix": """@misc{kim2023robustness,
-  title = {Robustness-Reinforced Knowledge Distillation with Correlation Distance and Network Pruning},
-  author = {Seonghak Kim and Gyeongdo Ham and Yucheol Cho and Daeshik Kim},
-  year = {2023},
-  eprint = {2311.13934},
-  archivePrefix = {arXiv}
-}""",
-    "ema": """@misc{tarvainen2017mean,
-  title = {Mean teachers are better role models: Weight-averaged consistency targets improve semi-supervised deep
-           learning results},
-  author = {Antti Tarvainen and Harri Valpola},
-  year = {2017},
-  eprint = {1703.01780},
-  archivePrefix = {arXiv}
-}""",
-}
+OF_TEACHERS = {"assistant": "1902.03393", "ladder": "2209.07606", "pruned_mix": "2311.13934", "ema": "1703.01780"}
 """By the kind of the teacher; others have no paper of their own."""
 
 
 def citations(run: StudentRun, teacher: Mapping[str, Any] | None = None) -> list[str]:
-    """Return the entries for a student: none without a teacher, that of progressive distillation if several taught.
+    """Return the BibTeX entries for a student, each once.
+
+    Distillation is cited if anybody taught, progressive distillation if several revisions did; then the papers of the
+    student's curriculum, objectives, passes and views; last that of its kind of teacher.
 
     Args:
         run: The student.
         teacher: The record's block of its teacher, whose kind may have a paper of its own.
     """
-    revisions = taught_by(run)
-    entries = [DISTILLATION, PROGRESSIVE][: min(len(revisions), 2)]
+    papers = [DISTILLATION, PROGRESSIVE][: min(len(taught_by(run)), 2)]
     kind = str((teacher or {}).get("kind"))
-    return [*entries, OF_TEACHERS[kind]] if entries and kind in OF_TEACHERS else entries
+    own = [OF_TEACHERS[kind]] if papers and kind in OF_TEACHERS else []
+    # A record of another version may know papers that this one does not.
+    found = dict.fromkeys(paper for paper in (*papers, *run.papers, *own) if paper in BIBLIOGRAPHY)
+    return [BIBLIOGRAPHY[paper].bibtex() for paper in found]
 
 
 def taught_by(run: StudentRun) -> list[str]:

@@ -36,6 +36,7 @@ class AttentionKL(FeatureObjective):
     the papers average over each sequence first, here every token counts alike.
     """
 
+    papers: ClassVar[tuple[str, ...]] = ("2002.10957",)
     needs: ClassVar[frozenset[str]] = frozenset({"student.attentions", "teacher.attentions"})
 
     over_heads: Literal["each", "mean"] = field(

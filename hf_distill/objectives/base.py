@@ -30,11 +30,13 @@ class Objective(ABC):
         unit: What one value belongs to; it picks the denominator.
         heads: Heads on which the objective means something.
         needs: What must be at hand: "labels", "teacher.logits", "student.hidden_states", ...
+        papers: arXiv ids that the card of a student cites, each in `bibliography.py`.
     """
 
     unit: ClassVar[Unit] = "label"
     heads: ClassVar[frozenset[Head]] = ALL_HEADS
     needs: ClassVar[frozenset[str]] = frozenset()
+    papers: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def values(self, signals: Signals, *, temperature: float) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -31,6 +31,8 @@ class CKD(TemperedObjective):
     micro-batch make the groups (the sampler of the official code is not known to us). Deviation: only the part that
     compares with the teacher; the part with the labels is `cross_entropy` beside it.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2311.02253",)
 
     temperature_on: Literal["teacher", "both"] = field(
         default="both", metadata={"help": "whose logits the temperature divides"}

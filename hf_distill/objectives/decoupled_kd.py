@@ -74,6 +74,7 @@ class DecoupledKD(TemperedObjective):
         cut out with −inf, where that code subtracts 1000 from the label's logit.
     """
 
+    papers: ClassVar[tuple[str, ...]] = ("2203.08679",)
     needs: ClassVar[frozenset[str]] = frozenset({"teacher.logits", "labels"})
 
     alpha: float = field(default=1.0, metadata={"help": "weight of the label's share (TCKD)"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,6 +32,8 @@ class ForwardKL(TemperedObjective):
     Raises: ValueError where `both` meets a temperature below 1e-3.
     Source: Hinton et al. 2015 (arXiv 1503.02531); Panigrahi et al. 2024 (arXiv 2410.05464).
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("1503.02531",)
 
     def values(self, signals: Signals, *, temperature: float) -> Tensor:
         """Return the divergence of each row."""

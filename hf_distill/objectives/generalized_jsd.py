@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +38,8 @@ class GeneralizedJSD(TemperedObjective):
     Raises: ValueError for β outside [0, 1], and at a temperature below 1e-3 with β = 1.
     Source: GKD, Agarwal et al. 2024 (arXiv 2306.13649), equation 1 and its special cases; default β as in trl.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2306.13649",)
 
     beta: float = field(default=0.5, metadata={"help": "the teacher's share: 0 forward KL, ½ JSD, 1 reverse KL"})
 

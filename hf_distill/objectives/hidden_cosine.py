@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 from transformers import PreTrainedConfig
@@ -33,6 +34,8 @@ class HiddenCosine(FeatureObjective):
     Raises: ValueError where widths differ and there is no projector.
     Source: DistilBERT's cosine term (arXiv 1910.01108). Deviation: DistilBERT takes the last layer only.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("1910.01108",)
 
     projector: Projector = field(default="none", metadata={"help": PROJECTOR_HELP})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 from transformers import PreTrainedConfig
@@ -35,6 +36,8 @@ class HiddenMSE(FeatureObjective):
     2503.17494), our instantiation. Deviation: mean over layers and a bias in the projector, where TinyBERT sums over
     layers and shares one map without bias among them; here each pair has its own.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("1412.6550", "1909.10351")
 
     projector: Projector = field(default="none", metadata={"help": PROJECTOR_HELP})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 from torch.linalg import vector_norm
@@ -34,6 +34,8 @@ class LogitCosine(TemperedObjective):
         vocabulary nearly all columns are 0; it is left out. The paper's absolute value around the cosine does nothing
         to non-negative vectors and is left out too.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2311.13934",)
 
     temperature_on: Literal["teacher", "both"] = field(
         default="both", metadata={"help": "whose logits the temperature divides"}

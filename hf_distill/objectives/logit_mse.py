@@ -32,6 +32,7 @@ class LogitMSE(Objective):
         Jafari et al. 2021 (arXiv 2104.07163), at full temperature.
     """
 
+    papers: ClassVar[tuple[str, ...]] = ("1312.6184", "2105.08919")
     heads: ClassVar[frozenset[Head]] = FIXED_CLASS_HEADS
     needs: ClassVar[frozenset[str]] = frozenset({"teacher.logits"})
 

@@ -25,6 +25,7 @@ class MarginMSE(Objective):
     Source: Jafari et al. 2022 (arXiv 2212.05998), equation for L_KD; margin 0: Jafari et al. 2021 (arXiv 2104.07163).
     """
 
+    papers: ClassVar[tuple[str, ...]] = ("2104.07163", "2212.05998")
     heads: ClassVar[frozenset[Head]] = ALL_HEADS - {"question_answering"}
     needs: ClassVar[frozenset[str]] = frozenset({"teacher.logits"})
 

@@ -41,6 +41,7 @@ class PKT(FeatureObjective):
     about B times theirs.
     """
 
+    papers: ClassVar[tuple[str, ...]] = ("1803.10837", "2005.00727")
     unit: ClassVar[Unit] = "example"
 
     kernels: Literal["both", "cosine", "student_t"] = field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,8 @@ class RelationKL(FeatureObjective):
     a shallower layer. Decoders relate to later positions too, as only what is compared knows them and nothing is
     predicted from them. The papers average over each sequence first; here every token counts alike.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2012.15828",)
 
     relation_heads: int = field(default=1, metadata={"help": "A: parts into which both models' states are split"})
 

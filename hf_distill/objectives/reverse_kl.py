@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -29,6 +30,8 @@ class ReverseKL(TemperedObjective):
     Source: MiniLLM's exact single-step term, Gu et al. 2024 (arXiv 2306.08543); β = 1 of GKD, Agarwal et al. 2024
         (arXiv 2306.13649). MiniLLM's sequence-level policy gradient is not part of it.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2306.08543",)
 
     @property
     def argmax_refusal(self) -> str | None:

@@ -34,6 +34,7 @@ class RKD(FeatureObjective):
     are pooled by their mean.
     """
 
+    papers: ClassVar[tuple[str, ...]] = ("1904.05068",)
     unit: ClassVar[Unit] = "example"
 
     distance: float = field(default=25.0, metadata={"help": "weight of distances, ≥ 0"})

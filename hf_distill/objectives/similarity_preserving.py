@@ -30,6 +30,7 @@ class SimilarityPreserving(FeatureObjective):
     paper flattens feature maps.
     """
 
+    papers: ClassVar[tuple[str, ...]] = ("1907.09682",)
     unit: ClassVar[Unit] = "example"
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -40,6 +41,8 @@ class SkewKL(TemperedObjective):
         the mixture, larger by the teacher's entropy and with the same gradient; this is the divergence. The mixture is
         formed in log space, theirs in probabilities.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2402.03898",)
 
     alpha: float = field(default=0.1, metadata={"help": "the teacher's share in the mixture, in [0, 1)"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -33,6 +34,8 @@ class SkewReverseKL(TemperedObjective):
     Source: DistiLLM, Ko et al. 2024 (arXiv 2402.03898), and its default α = 0.1; DistiLLM-2, Ko et al. 2025
         (arXiv 2503.07067). The mixture is formed in log space.
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2402.03898", "2503.07067")
 
     alpha: float = field(default=0.1, metadata={"help": "the student's share in the mixture, in [0, 1)"})
     detach_mixture: bool = field(

@@ -52,6 +52,7 @@ class SoftRankCorrelation(Objective):
         approximation framework for direct optimization of information retrieval measures".
     """
 
+    papers: ClassVar[tuple[str, ...]] = ("2311.13934",)
     heads: ClassVar[frozenset[Head]] = FIXED_CLASS_HEADS
     needs: ClassVar[frozenset[str]] = frozenset({"teacher.logits"})
 

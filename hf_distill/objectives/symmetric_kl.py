@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -28,6 +29,8 @@ class SymmetricKL(TemperedObjective):
     Source: Jeffreys 1946, "An invariant form for the prior probability in estimation problems"; as a training term
         R-Drop, Liang et al. 2021 (arXiv 2106.14448).
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2106.14448",)
 
     @property
     def argmax_refusal(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -27,6 +28,8 @@ class TotalVariation(TemperedObjective):
     Source: f-distill, Wen et al. 2023 (arXiv 2307.15190); GKD's and DistiLLM's comparisons (arXiv 2306.13649,
         2402.03898).
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2307.15190",)
 
     def compare(self, teacher: TemperedLogits, student: TemperedLogits, signals: Signals) -> Tensor:
         """Return the distance of each row."""

@@ -42,6 +42,7 @@ class UncertaintySplit(TemperedObjective):
     Source: ATKD, Zhong et al. 2024 (arXiv 2402.11890), α = 0.2. Its reverse-KL setting is not offered.
     """
 
+    papers: ClassVar[tuple[str, ...]] = ("2402.11890",)
     needs: ClassVar[frozenset[str]] = frozenset({"teacher.logits", "labels"})
 
     alpha: float = field(default=0.2, metadata={"help": "weight of easy tokens; hard tokens get 1 − alpha"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 
 from hf_distill.curricula import Plan
+from hf_distill.curricula.papers import papers_of
 from hf_distill.run_record import StageRecord, StudentRun, first_step_at_level
 from hf_distill.trainer import ProgressiveDistillTrainer
 from hf_distill.training.peak_memory import peak_memory
@@ -55,6 +56,7 @@ def student_run(
         final_metrics=final_metrics,
         steps_to_level=reached,
         costs=costs_of(trainer),
+        papers=papers_of(trainer.distillation.curriculum, trainer.distillation.plan),
     )
 
 

@@ -47,11 +47,13 @@ class View(ABC):
         heads: On which a view means something.
         needs: What the teacher source must be able to do.
         per_model: Whether each model reads the view in its own way (`inputs_for`).
+        papers: arXiv ids that the card of a student cites, each in `bibliography.py`.
     """
 
     heads: ClassVar[frozenset[Head]] = ALL_HEADS
     needs: ClassVar[frozenset[str]] = frozenset({"teacher.live"})
     per_model: ClassVar[bool] = False
+    papers: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def problem(self, batch: Mapping[str, Any], context: ViewContext) -> str | None:

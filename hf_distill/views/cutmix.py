@@ -27,6 +27,7 @@ class CutMix(View):
     Source: Yun et al. 2019; with the teacher's own target Wang et al. 2020 (arXiv 2012.02909).
     """
 
+    papers: ClassVar[tuple[str, ...]] = ("1905.04899", "2012.02909")
     heads: ClassVar[frozenset[Head]] = EXAMPLE_HEADS
 
     alpha: float = field(default=1.0, metadata={"help": ALPHA_HELP})

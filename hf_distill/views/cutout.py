@@ -25,6 +25,7 @@ class Cutout(View):
     Source: DeVries and Taylor 2017; in distillation Wang et al. 2020 (arXiv 2012.02909), size 16 of 32.
     """
 
+    papers: ClassVar[tuple[str, ...]] = ("1708.04552", "2012.02909")
     heads: ClassVar[frozenset[Head]] = EXAMPLE_HEADS
 
     size: int = field(default=16, metadata={"help": "side of the square in pixels; 16 of 32 is published"})

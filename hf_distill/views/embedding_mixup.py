@@ -34,6 +34,7 @@ class EmbeddingMixup(View):
     Source: after Zhang et al. 2018 (arXiv 1710.09412) and Wang et al. 2020 (arXiv 2012.02909).
     """
 
+    papers: ClassVar[tuple[str, ...]] = ("1710.09412", "2012.02909")
     # Some encoders of sequence-to-sequence models scale embeddings that they look up, and not those they are given.
     heads: ClassVar[frozenset[Head]] = ALL_HEADS - {"seq2seq_lm"}
     needs: ClassVar[frozenset[str]] = frozenset({"teacher.live", "teacher.embeddings"})

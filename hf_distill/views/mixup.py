@@ -28,6 +28,7 @@ class Mixup(View):
     Source: Zhang et al. 2018; with the teacher's own target Wang et al. 2020 (arXiv 2012.02909), alpha = 1.
     """
 
+    papers: ClassVar[tuple[str, ...]] = ("1710.09412", "2012.02909")
     heads: ClassVar[frozenset[Head]] = EXAMPLE_HEADS
 
     alpha: float = field(default=1.0, metadata={"help": ALPHA_HELP})

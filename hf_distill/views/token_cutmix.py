@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -29,6 +29,8 @@ class TokenCutMix(View):
     Raises: ValueError where the batch has no token ids, or `alpha` is not positive.
     Source: after Yun et al. 2019 (arXiv 1905.04899) and Wang et al. 2020 (arXiv 2012.02909).
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("1905.04899", "2012.02909")
 
     alpha: float = field(default=1.0, metadata={"help": ALPHA_HELP})
 

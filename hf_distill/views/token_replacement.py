@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -26,6 +26,8 @@ class TokenReplacement(View):
     Raises: ValueError where the batch has no token ids, no id can be drawn, or `rate` is no share.
     Source: after Wang et al. 2020 (arXiv 2012.02909).
     """
+
+    papers: ClassVar[tuple[str, ...]] = ("2012.02909",)
 
     rate: float = field(default=0.15, metadata={"help": "share of the context that is replaced"})
 
