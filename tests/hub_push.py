@@ -38,6 +38,14 @@ def push(run_dir: Path, repo_id: str, *, token: str | None = None, tries: int = 
     return shown(lambda: push_student(run_dir, writer, **options))
 
 
+def push_finetuned(run_dir: Path, repo_id: str, block: str, *, tries: int = 8, **options: Any) -> Shown:
+    """Run `push_finetuned` with short waits."""
+    from hf_distill.hub.push import push_finetuned
+
+    writer = HubWriter(repo_id, backoff=_quick(tries))
+    return shown(lambda: push_finetuned(run_dir, writer, block, **options))
+
+
 def _quick(tries: int) -> Backoff:
     return Backoff(tries=tries, first_seconds=0.01, longest_seconds=0.05)
 
