@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from finetunes import QUICK, finetuned_recipe, other_text
+from huggingface_hub import ModelCard
 from tiny_recipes import parity_recipe, write_text
 from transformers import AutoModelForMaskedLM
 
@@ -18,6 +19,7 @@ from hf_distill.pipeline.run import run_recipe
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import RunRecord
+from hf_distill.teachers.weight_files import content_hash
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +123,10 @@ def test_the_same_file_starts_from_a_trained_student_without_distilling(done, tm
         ("student", 3), ("student", 4), ("from_scratch", 3), ("from_scratch", 4),
     ]  # fmt: skip
     assert record.downstream[0].carried == {"student": 1.0}
+    pin = record.downstream[0].runs[0].began_with
+    assert pin.commit == content_hash(student)
+    card = (tmp_path / "run/finetune/other/student/seed-3/README.md").read_text(encoding="utf-8")
+    assert pin.commit in card and "base_model" not in card
     assert not (tmp_path / "run" / "teacher").exists()
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "Nothing was distilled" in page
@@ -145,6 +151,55 @@ def test_report_tables_and_card_show_the_fine_tunings(done):
     assert "## Fine-tuned: other" in (root / "results.md").read_text(encoding="utf-8")
     card = (root / "students/two_shot/seed-0/README.md").read_text(encoding="utf-8")
     assert "| other | masked accuracy |" in card
+
+
+def test_what_a_fine_tuning_began_with_is_pinned(done):
+    root, (block,) = Path(done[0].output_dir), done[1].downstream
+    pins = {run.curriculum: run.began_with for run in block.runs}
+    assert pins["two_shot"].source == "students/two_shot/seed-0"
+    assert pins["two_shot"].commit == content_hash(root / "students/two_shot/seed-0")
+    assert pins["teacher"].commit == done[1].revisions()[-1].commit
+    assert pins["from_scratch"] is None
+
+
+def test_every_fine_tuned_model_has_a_card_whose_figures_are_the_records(done, monkeypatch, capsys):
+    root, record = Path(done[0].output_dir), done[1]
+    (block,) = record.downstream
+    by_label = {run.curriculum: run for run in block.runs}
+    for label, run in by_label.items():
+        card = ModelCard.load(root / run.folder / "README.md")
+        results = {result.metric_type: result.metric_value for result in card.data.eval_results}
+        assert results == {key: value for key, value in run.final_metrics.items() if value is not None}
+        assert card.data.pipeline_tag == "fill-mask"
+        assert card.data.model_name == f"tiny-other-{label}-seed-0"
+        assert "hf-distill run tiny.yaml" in card.text
+        assert str(root.parent) not in str(card)
+    text = (root / by_label["two_shot"].folder / "README.md").read_text(encoding="utf-8")
+    ends = [f"{by_label[label].final_metrics['masked_accuracy']:.4f}" for label in by_label]
+    assert f"| masked accuracy | {' | '.join(ends)} |" in text
+    assert by_label["two_shot"].began_with.commit in text
+    assert all(f"| {stage.revision} |" in text for stage in record.runs[0].stages)
+    assert "100 % of this model's parameters were the student's." in text
+    assert "With one seed there is no spread" in text
+    monkeypatch.chdir(root / by_label["two_shot"].folder)
+    exec(text.split("```python\n")[1].split("```")[0], {})
+    assert capsys.readouterr().out.strip()
+
+
+def test_a_card_is_there_when_its_fine_tuning_ends_and_not_only_when_the_run_does(done, tmp_path, monkeypatch):
+    recipe = copied(done, tmp_path / "run")
+    folder = tmp_path / "run/finetune/other"
+    for card in folder.glob("*/*/README.md"):
+        card.unlink()
+    (folder / "teacher/seed-0/student_run.json").unlink()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hf_distill.pipeline.downstream.final_metrics", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe)
+    assert {card.parent.parent.name for card in folder.glob("*/*/README.md")} == {"two_shot", "from_scratch"}
 
 
 def test_settings_are_kept_beside_the_fine_tunings(done):
