@@ -21,7 +21,7 @@ from hf_distill.teachers import TeacherSource
 from hf_distill.teachers.as_teacher import as_teacher
 from hf_distill.teachers.sharding import refuse_sharding
 from hf_distill.training.distill_state import DistillState, resume_folder
-from hf_distill.training.engine_checkpoint import check_launch, launch_of, separate_step_counts
+from hf_distill.training.engine_checkpoint import check_launch, launch_of, saves_parts, separate_step_counts
 from hf_distill.training.length_groups import repeatable
 from hf_distill.training.loss_training import LossTraining
 from hf_distill.training.progress import StageProgressCallback
@@ -259,9 +259,13 @@ class ProgressiveDistillTrainer(HubTraining, LossTraining, ReadoutTraining):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the student; a checkpoint also gets `distill_state.json`, before the file that makes it whole."""
+        checkpoint = output_dir if _internal_call else None
+        if checkpoint is None and saves_parts(self.accelerator):
+            # Told to save checkpoints in parts, the Trainer would save nothing here.
+            self._save(output_dir, state_dict=self.accelerator.get_state_dict(self.model))
         super().save_model(output_dir, _internal_call=_internal_call)
-        if _internal_call and self.args.should_save and output_dir is not None:
-            self.distill_state().save(output_dir)
-            self.save_readouts(output_dir)
+        if checkpoint is not None and self.args.should_save:
+            self.distill_state().save(checkpoint)
+            self.save_readouts(checkpoint)
             if self.distillation.curriculum.best_of_stage:
-                copy_stage_best(self.args.output_dir, output_dir)
+                copy_stage_best(self.args.output_dir, checkpoint)

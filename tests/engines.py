@@ -17,13 +17,14 @@ from torch.nn.parallel import DistributedDataParallel
 from hf_distill import ProgressiveDistillConfig, ProgressiveDistillTrainer
 
 ENGINES = ("alone", "ddp", "fsdp2", "zero1", "zero2", "zero3")
+FSDP2 = {"version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP"}
 SMALL_BUCKET = 10_000
 
 
 def engine_arguments(engine: str) -> dict[str, Any]:
     """Return the training arguments that ask for an engine."""
     if engine == "fsdp2":
-        return {"fsdp": True, "fsdp_config": {"version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP"}}
+        return {"fsdp": True, "fsdp_config": FSDP2}
     if engine.startswith("zero"):
         return {"deepspeed": zero_settings(int(engine[-1]))}
     return {}

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import torch
 from builders import examples, tiny_model
-from engines import assert_engine, engine_config, whole_weights
+from engines import FSDP2, assert_engine, engine_config, whole_weights
 from launching import Found, save_found
+from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from hf_distill import ProgressiveDistillTrainer, TeacherSequence
@@ -38,6 +39,8 @@ CASES: dict[str, dict[str, Any]] = {
     # With an epsilon that is seen, so that the rounding of small gradients is no step of its own.
     "steady": {"curriculum": N_SHOT, "max_grad_norm": 0.0, "adam_epsilon": 1e-3},
 }
+# Of FSDP2 alone: each process writes its own part of weights and optimizer.
+CASES["parts"] = {**CASES["steady"], "fsdp_config": {**FSDP2, "state_dict_type": "SHARDED_STATE_DICT"}}
 
 
 def trainer_of(engine: str, case: str, folder: Path, *, seed: int) -> ProgressiveDistillTrainer:
@@ -80,6 +83,10 @@ def end_of(trainer: ProgressiveDistillTrainer, engine: str) -> torch.Tensor:
     if trainer.accelerator.num_processes > 1:
         assert_engine(trainer, engine)
     weights = whole_weights(trainer.model)
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        saved = load_file(Path(trainer.args.output_dir) / "model.safetensors")
+        assert all(torch.equal(saved[name].double(), weight) for name, weight in weights.items())
     beside = [parameter.detach().flatten().double() for parameter in trainer.readout_parameters()]
     return torch.cat([*(weights[name].flatten() for name in sorted(weights)), *beside])
 
@@ -103,20 +110,23 @@ def train_and_go_on(folder: Path, engine: str, cases: list[str]) -> None:
     save_found(found, folder)
 
 
-def go_on(folder: Path, engine: str, case: str, checkpoint: str | bool) -> None:
-    """Go on from a checkpoint, or from the newest whole one."""
-    save_found({f"{case}/resumed": trained(engine, case, folder, resume=checkpoint)}, folder)
+def go_on(folder: Path, engine: str, cases: list[str]) -> None:
+    """Go on from the newest whole checkpoint of each case."""
+    save_found({f"{case}/resumed": trained(engine, case, folder, resume=True) for case in cases}, folder)
 
 
-def go_on_converted(folder: Path, engine: str, case: str, checkpoint: str) -> None:
-    """Be refused a checkpoint of another number of processes, do what the refusal says, and go on from it."""
-    with pytest.raises(ValueError, match=rf"was saved with DeepSpeed ZeRO-{engine[-1]} on \d process") as refused:
-        trained(engine, case, folder, resume=checkpoint)
-    (command,) = (line.split() for line in str(refused.value).splitlines() if line.startswith("  python -m deepspeed"))
-    if torch.distributed.get_rank() == 0:
-        subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True)
-    torch.distributed.barrier()
-    go_on(folder, engine, case, checkpoint)
+def go_on_elsewhere(folder: Path, engine: str, cases: list[str]) -> None:
+    """Do the same on another number of processes; under DeepSpeed be refused, and do first what the refusal says."""
+    for case in cases if engine.startswith("zero") else []:
+        with pytest.raises(ValueError, match=rf"was saved with DeepSpeed ZeRO-{engine[-1]} on \d process") as refused:
+            trained(engine, case, folder, resume=True)
+        (command,) = (
+            one.split() for one in str(refused.value).splitlines() if one.startswith("  python -m deepspeed")
+        )
+        if torch.distributed.get_rank() == 0:
+            subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True)
+        torch.distributed.barrier()
+    go_on(folder, engine, cases)
 
 
 class EndInSave(TrainerCallback):

@@ -2,7 +2,7 @@
 
 A student that is whole on every process leaves an optimizer that any number of them reads. DeepSpeed leaves a part of
 it for each process; its own tool turns them into a checkpoint for any number ("universal"). FSDP writes it whole, or
-in parts that any number reads.
+in parts that any number reads, but each of the two in files of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ import torch
 from accelerate import Accelerator, DistributedType
 
 WHOLE = "whole students"
+WHOLE_STATES, IN_PARTS = "FULL_STATE_DICT", "SHARDED_STATE_DICT"
+"""How FSDP writes weights and optimizer."""
+PARTS = "pytorch_model_fsdp_0"
+"""The folder of the weights' parts that FSDP writes with SHARDED_STATE_DICT."""
 UNIVERSAL = "latest_universal"
 """What DeepSpeed's converter writes last, beside `latest`."""
 
@@ -42,6 +46,12 @@ def launch_of(accelerator: Accelerator) -> Launch:
     return Launch(engine, accelerator.num_processes)
 
 
+def saves_parts(accelerator: Accelerator) -> bool:
+    """Whether FSDP leaves weights and optimizer in parts, and transformers no `model.safetensors`."""
+    plugin = accelerator.state.fsdp_plugin if accelerator.distributed_type == DistributedType.FSDP else None
+    return plugin is not None and plugin.state_dict_type.name == IN_PARTS
+
+
 def check_launch(before: Launch | None, accelerator: Accelerator, folder: Path) -> None:
     """Refuse a checkpoint that the engine of now would read in part only; let DeepSpeed read a converted one.
 
@@ -51,18 +61,24 @@ def check_launch(before: Launch | None, accelerator: Accelerator, folder: Path) 
         folder: The checkpoint.
 
     Raises:
-        ValueError: Another engine, or DeepSpeed on another number of processes without a converted checkpoint; the
-            message says what to do.
+        ValueError: Another engine, DeepSpeed on another number of processes without a converted checkpoint, or parts
+            of FSDP where whole states would be read, or the other way round; the message says what to do.
     """
     now = launch_of(accelerator)
-    if before is None or before == now:
-        return
-    if before.engine != now.engine:
+    if before is not None and before.engine != now.engine:
         raise ValueError(
             f"{folder} was saved with {_named(before)}, and optimizer states lie there as only that engine reads "
             f"them; this run has {_named(now)}. Resume with the launch configuration that the run was started with, "
             "or start a new run from its weights in another output_dir (student.model.pretrained: the checkpoint)"
         )
+    if accelerator.distributed_type == DistributedType.FSDP and (folder / PARTS).is_dir() != saves_parts(accelerator):
+        held, read = (WHOLE_STATES, IN_PARTS) if saves_parts(accelerator) else (IN_PARTS, WHOLE_STATES)
+        raise ValueError(
+            f"{folder} was saved with {held}, and this run would read {read}; set fsdp_state_dict_type: {held} in the "
+            f"launch configuration, or state_dict_type: {held} in fsdp_config, as it was"
+        )
+    if before is None or before == now:
+        return
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         if not (folder / UNIVERSAL).is_file():
             raise ValueError(

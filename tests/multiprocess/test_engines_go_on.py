@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from launching import RANKS, Ended, Found, once_for_all, run_forked
-from resumed_ranks import EVERY, STEPS, end_in_save, go_on, go_on_converted, prepare, train_and_go_on, trained
+from resumed_ranks import EVERY, STEPS, end_in_save, go_on, go_on_elsewhere, prepare, train_and_go_on, trained
 
 from hf_distill.teachers.checkpoint_files import find_last_whole_checkpoint, trainer_checkpoint_problem
 
-CASES = {"ddp": ["dropout", "extraction", "steady"]}
+CASES = {"ddp": ["dropout", "extraction", "steady"], "fsdp2": ["dropout", "steady", "parts"]}
 SPLIT = ["dropout", "steady"]
 """What engines train that split the student: none of them follows a forward that ends early."""
 ENDS = {"ddp": (1, None), "fsdp2": (0, 40_000), "zero1": (1, None), "zero2": (1, 1_000), "zero3": (1, 1_000)}
@@ -84,7 +84,7 @@ def test_a_rank_that_ends_in_a_save_leaves_the_checkpoint_before(engine, gone_on
     last = tmp_path / "dropout" / f"checkpoint-{STEPS}"
     assert last.is_dir()
     assert find_last_whole_checkpoint(tmp_path / "dropout").name == f"checkpoint-{EVERY}"
-    all_well(run_forked(go_on, tmp_path, engine, "dropout", True))
+    all_well(run_forked(go_on, tmp_path, engine, ["dropout"]))
     assert trainer_checkpoint_problem(last) is None
     for found, whole in zip(found_in(tmp_path), found_in(gone_on), strict=True):
         assert torch.equal(found["dropout/resumed"], whole["dropout/whole"])
@@ -93,20 +93,30 @@ def test_a_rank_that_ends_in_a_save_leaves_the_checkpoint_before(engine, gone_on
 # ---- other numbers of processes ----
 
 
+def take_checkpoint(source: Path, target: Path, case: str) -> None:
+    name = f"{case}/checkpoint-{EVERY}"
+    shutil.copytree(source / name, target / name)
+
+
+def assert_gone_on(folder: Path, ranks: int, case: str, whole: torch.Tensor) -> None:
+    for found in found_in(folder, ranks):
+        torch.testing.assert_close(found[f"{case}/resumed"], whole, rtol=1e-5, atol=1e-6)
+
+
 def test_one_process_goes_on_where_two_were(engine: str, gone_on: Path, tmp_path: Path) -> None:
-    whole, checkpoint = found_in(gone_on)[0]["steady/whole"], tmp_path / "steady" / f"checkpoint-{EVERY}"
-    shutil.copytree(gone_on / "steady" / checkpoint.name, checkpoint)
-    work = go_on_converted if engine.startswith("zero") else go_on
-    all_well(run_forked(work, prepare(tmp_path), engine, "steady", str(checkpoint), ranks=1))
-    torch.testing.assert_close(found_in(tmp_path, 1)[0]["steady/resumed"], whole, rtol=1e-5, atol=1e-6)
+    cases = [case for case in CASES.get(engine, SPLIT) if case in ("steady", "parts")]
+    for case in cases:
+        take_checkpoint(gone_on, tmp_path, case)
+    all_well(run_forked(go_on_elsewhere, prepare(tmp_path), engine, cases, ranks=1))
+    for case in cases:
+        assert_gone_on(tmp_path, 1, case, found_in(gone_on)[0][f"{case}/whole"])
 
 
 @pytest.mark.deepspeed
-@pytest.mark.parametrize("stage", [1, 2, 3])
-def test_two_processes_go_on_where_one_was(stage: int, tmp_path: Path) -> None:
-    engine, checkpoint = f"zero{stage}", tmp_path / "steady" / f"checkpoint-{EVERY}"
-    all_well(run_forked(train_and_go_on, prepare(tmp_path), engine, ["steady"], ranks=1))
-    (alone,) = found_in(tmp_path, 1)
-    all_well(run_forked(go_on_converted, tmp_path, engine, "steady", str(checkpoint)))
-    for found in found_in(tmp_path):
-        torch.testing.assert_close(found["steady/resumed"], alone["steady/whole"], rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("engine", ZERO, indirect=True)
+def test_two_processes_go_on_where_one_was(engine: str, tmp_path: Path) -> None:
+    one, two = prepare(tmp_path / "one"), prepare(tmp_path / "two")
+    all_well(run_forked(train_and_go_on, one, engine, ["steady"], ranks=1))
+    take_checkpoint(one, two, "steady")
+    all_well(run_forked(go_on_elsewhere, two, engine, ["steady"]))
+    assert_gone_on(two, RANKS, "steady", found_in(one, 1)[0]["steady/whole"])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from accelerate import Accelerator, DistributedType
 from builders import distill_trainer
+from torch.distributed.fsdp import StateDictType
 
 from hf_distill.training.distill_state import DistillState
 from hf_distill.training.engine_checkpoint import (
@@ -18,14 +19,16 @@ from hf_distill.training.engine_checkpoint import (
     check_launch,
     conversion,
     launch_of,
+    saves_parts,
     separate_step_counts,
 )
 
 
-def started(engine: DistributedType, processes: int = 2, stage: int = 3) -> Any:
+def started(engine: DistributedType, processes: int = 2, stage: int = 3, kind: str = "FULL_STATE_DICT") -> Any:
     """What is read of an accelerator that runs an engine."""
     zero = SimpleNamespace(zero_stage=stage, deepspeed_config={})
-    state = SimpleNamespace(deepspeed_plugin=zero, fsdp_plugin=SimpleNamespace(fsdp_version=2))
+    fsdp = SimpleNamespace(fsdp_version=2, state_dict_type=StateDictType[kind])
+    state = SimpleNamespace(deepspeed_plugin=zero, fsdp_plugin=fsdp)
     return SimpleNamespace(distributed_type=engine, num_processes=processes, state=state)
 
 
@@ -45,6 +48,12 @@ def test_the_engine_is_named_as_people_know_it():
     assert launch_of(started(DistributedType.MEGATRON_LM)) == ("Megatron", 2)
     assert launch_of(started(DDP)) == (WHOLE, 2)
     assert launch_of(Accelerator(cpu=True)) == (WHOLE, 1)
+
+
+def test_only_fsdp_saves_parts_and_only_where_it_is_told_to():
+    assert saves_parts(started(FSDP, kind="SHARDED_STATE_DICT"))
+    for other in (started(FSDP), started(ZERO3, kind="SHARDED_STATE_DICT"), Accelerator(cpu=True)):
+        assert not saves_parts(other)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +81,18 @@ def test_what_an_engine_reads_whole_is_let_through(folder, before, now):
 def test_another_engine_is_refused_and_a_way_out_given(folder, before, now, names):
     with pytest.raises(ValueError, match=rf"{names}\. Resume with the launch .*student\.model\.pretrained"):
         check_launch(before, now, folder)
+
+
+@pytest.mark.parametrize("before", [None, Launch("FSDP2", 2), Launch("FSDP2", 4)])
+def test_parts_and_whole_states_of_fsdp_are_not_taken_for_each_other(folder, before):
+    parts, whole = started(FSDP, kind="SHARDED_STATE_DICT"), started(FSDP)
+    with pytest.raises(ValueError, match=r"with FULL_STATE_DICT, .* read SHARDED_.*; set .*_type: FULL_STATE_DICT"):
+        check_launch(before, parts, folder)
+    assert check_launch(before, whole, folder) is None
+    (folder / "pytorch_model_fsdp_0").mkdir()
+    with pytest.raises(ValueError, match=r"with SHARDED_STATE_DICT, .* read FULL_.*; set .*_type: SHARDED_STATE_DICT"):
+        check_launch(before, whole, folder)
+    assert check_launch(before, parts, folder) is None
 
 
 def test_deepspeed_on_other_processes_needs_a_converted_checkpoint(folder):
