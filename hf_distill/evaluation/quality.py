@@ -6,8 +6,6 @@ Everything goes through the trainer and its signals, so that every head is measu
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,17 +15,13 @@ from transformers import PreTrainedModel, PrinterCallback
 
 from hf_distill.analysis.fidelity import CalibrationTally, FidelityTally
 from hf_distill.analysis.latency import accepted_names
-from hf_distill.models.label_maps import in_order, label_names, order_of
+from hf_distill.evaluation.held_out import classes_in_order, evaluating_trainer
 from hf_distill.pipeline.final_metrics import final_metrics
 from hf_distill.pipeline.finished_run import FinishedRun
-from hf_distill.pipeline.training_arguments import training_arguments
 from hf_distill.reading.signal_reader import Student
 from hf_distill.reading.signals import Signals
 from hf_distill.teachers import TeacherSource
 from hf_distill.trainer import ProgressiveDistillTrainer
-
-# What an evaluation must not do: publish, report, or wrap models for training.
-_NOT_EVALUATED = ("deepspeed", "fsdp", "fsdp_config", "torch_compile", "push_to_hub", "hub_model_id", "hub_strategy")
 
 
 class Quality(NamedTuple):
@@ -50,10 +44,10 @@ def quality_of(run: FinishedRun, model: PreTrainedModel, *, reference: TeacherSo
         ValueError: Model, reference and data do not fit together.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = _trainer(run, model, reference, Path(scratch))
+        trainer = evaluating_trainer(run, model, reference, Path(scratch))
         # Without a bar of its own the Trainer would print every result.
         trainer.remove_callback(PrinterCallback)
-        with _classes_in_order(run, model):
+        with classes_in_order(run, model):
             metrics = final_metrics(trainer, run.data.further)
             metrics.pop("epoch", None)
             return Quality(metrics, *_rows(trainer, reference))
@@ -67,42 +61,6 @@ def placed(model: Any, device: torch.device) -> Any:
 def trains_no_more(model: PreTrainedModel) -> bool:
     """Whether the Trainer refuses a model, in evaluation too: its weights are quantised."""
     return "quantization_config" in model.config.to_dict()
-
-
-@contextmanager
-def _classes_in_order(run: FinishedRun, model: PreTrainedModel) -> Iterator[None]:
-    """Let a teacher whose classes have another order than the data's answer in theirs."""
-    names = run.data.description.get("labels")
-    order = None if names is None else order_of(names, label_names(model.config))
-    if order is None:
-        yield
-        return
-
-    def reorder(module: Any, inputs: Any, output: Any) -> Any:
-        output["logits"] = in_order(output["logits"], order)
-        return output
-
-    hook = model.register_forward_hook(reorder)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def _trainer(
-    run: FinishedRun, model: PreTrainedModel, reference: TeacherSource | None, scratch: Path
-) -> ProgressiveDistillTrainer:
-    training = {key: value for key, value in run.recipe.training.items() if key not in _NOT_EVALUATED}
-    training |= {"disable_tqdm": True, "report_to": "none", "eval_strategy": "no", "load_best_model_at_end": False}
-    arguments = training_arguments(
-        training,
-        task=run.task,
-        output_dir=scratch,
-        curriculum={"name": "labels" if reference is None else "one_shot"},
-        seed=run.recipe.seeds[0],
-        path="training",
-    )
-    return run.task.trainer_class()(model=model, teacher=reference, args=arguments, **run.data.for_trainer())
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from hf_distill.evaluation.evaluate import evaluate_run
-from hf_distill.pipeline.analyses.sensitivity import analyze_sensitivity
+from hf_distill.pipeline.analyses.sensitivity import analyze_sensitivity, curve_metric
 from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.recipe.recipe import Recipe
 from hf_distill.report.beside import write_evaluation_tables
@@ -43,14 +43,16 @@ def ask_after_run(recipe: Recipe) -> None:
 
 
 def _asked_of_all(run: FinishedRun) -> bool:
-    """Whether the answer about sensitivity is there and newer than every student."""
+    """Whether the answer about sensitivity is there, newer than every student, and of the metric that is asked for."""
     file = run.workspace.root / ANSWER
     if not file.is_file():
         return False
-    asked = {(model["curriculum"], model["seed"]) for model in json.loads(file.read_text(encoding="utf-8"))["models"]}
+    answer = json.loads(file.read_text(encoding="utf-8"))
+    asked = {(model["curriculum"], model["seed"]) for model in answer["models"]}
     students = [run.workspace.student(cell.label, cell.seed) for cell in run.student_cells()]
     newest = max((_written(student) for student in students), default=0.0)
-    return asked >= {(cell.label, cell.seed) for cell in run.student_cells()} and file.stat().st_mtime >= newest
+    current = answer["settings"]["metric"] == curve_metric(run.task) and file.stat().st_mtime >= newest
+    return current and asked >= {(cell.label, cell.seed) for cell in run.student_cells()}
 
 
 def _written(student: Path) -> float:

@@ -128,7 +128,12 @@ def plot_contributions(info: ContributionsInfo, path: str | Path) -> Path:
     rank = "rank of the parameter, % of all"
     style_axes(raw, title="Most sensitive parameters", x_label=rank, y_label="|θ · ∂L/∂θ|")
     style_axes(normalised, title="Divided by the loss", x_label=rank, y_label="|θ · ∂L/∂θ| / L")
-    style_axes(pruning, title="Without the least sensitive", x_label="% of weights set to zero", y_label=info.metric)
+    style_axes(
+        pruning,
+        title="Without the least sensitive",
+        x_label="% of weights set to zero",
+        y_label=f"held-out {info.metric}",
+    )
     for axes in (raw, normalised):
         axes.set_yscale("log")
     figure.legend(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from hf_distill.analysis.sensitivity import (
     plot_sensitivity,
     sensitivity_info,
 )
+from hf_distill.evaluation.held_out import check_examples, held_out_metric
 from hf_distill.pipeline.analyses.answers import (
     Answer,
     ask_each,
@@ -26,7 +28,11 @@ from hf_distill.pipeline.analyses.answers import (
     save_answer,
 )
 from hf_distill.pipeline.finished_run import FinishedRun, RunModel, Which
-from hf_distill.reading.signals import at_least_float32
+from hf_distill.reading.signals import Head, at_least_float32
+from hf_distill.tasks import Task
+
+GENERATED: frozenset[Head] = frozenset({"seq2seq_lm"})
+"""Heads whose metrics are of generated texts."""
 
 _SHOWN_SHARES = (0.0, 0.5, 0.8)
 
@@ -39,7 +45,7 @@ def analyze_sensitivity(
     batches: int = 50,
     examples: int | None = None,
 ) -> Answer:
-    """Measure sensitivity on training batches, prune by it and evaluate on held-out data.
+    """Measure sensitivity on training batches, prune by it and measure the held-out metric (`curve_metric`).
 
     The batches are those of the recipe's first seed, the same for every model, without dropout.
 
@@ -51,17 +57,18 @@ def analyze_sensitivity(
         examples: Held-out examples of the pruning curve; all by default.
 
     Raises:
-        ValueError: No models, or impossible settings.
+        ValueError: No models, impossible settings, or too few examples for the task's metric.
     """
     training = run.batches("train", examples=batches * run.batch_size("train"))
-    held_out = run.batches("validation", examples=examples)
-    metric = "squared error" if run.task.head == "regression" else "accuracy"
+    metric = curve_metric(run.task)
+    check_examples(run, metric, examples)
 
     def measure(model: RunModel) -> tuple[SensitivityInfo, PruningCurveInfo]:
         found = parameter_sensitivity(
             model.model, training, lambda batch: _mean_loss(*run.rows(model.model, batch), run.task.head)
         )
-        curve = pruning_curve_info(model.model, found.raw, lambda: _metric(run, model, held_out))
+        with _measured(run, model, metric, examples) as evaluate:
+            curve = pruning_curve_info(model.model, found.raw, evaluate)
         return sensitivity_info(found), curve
 
     asked = ask_each(run, which, places_to_ask(run, which, revisions, final_only=True), measure)
@@ -75,7 +82,8 @@ def analyze_sensitivity(
         rows=[_row(model, *info) for model, info in asked],
         note=(
             f"standard deviation of |θ · ∂L/∂θ| over {len(training)} training batches, as it is and divided by the "
-            f"loss; the share of the most sensitive fifth; {metric} with the least sensitive weights set to zero"
+            f"loss; the share of the most sensitive fifth; held-out {metric} with the least sensitive weights set to "
+            f"zero{_instead(run.task, metric)}"
         ),
         files=[
             save_answer(run, "sensitivity", numbers, batches=len(training), examples=examples, metric=metric),
@@ -83,6 +91,21 @@ def analyze_sensitivity(
             plot_pruning_curve(curves, folder / "pruning_curve.png", metric=f"held-out {metric}"),
         ],
     )
+
+
+def curve_metric(task: Task) -> str:
+    """Return what is measured while weights are set to zero: the task's metric, as its runs measure it held out.
+
+    Scores of generated texts would take a generation at every point: the accuracy of each token behind the right ones
+    stands for them. So it does for perplexity, which is the loss once more, and soon beyond any axis.
+    """
+    if task.head in GENERATED:
+        return "token accuracy"
+    return "next_token_accuracy" if task.metric == "perplexity" else task.metric
+
+
+def _instead(task: Task, metric: str) -> str:
+    return "" if metric == task.metric else f" (in the place of {task.metric})"
 
 
 def _row(model: RunModel, info: SensitivityInfo, curve: PruningCurveInfo) -> tuple[Any, ...]:
@@ -98,14 +121,21 @@ def _mean_loss(logits_RV: Tensor, labels_R: Tensor, head: str) -> Tensor:
     return cross_entropy(logits_RV, labels_R)
 
 
+@contextmanager
+def _measured(run: FinishedRun, model: RunModel, metric: str, examples: int | None) -> Iterator[Callable[[], float]]:
+    if run.task.head not in GENERATED:
+        with held_out_metric(run, model.model, metric, examples=examples) as evaluate:
+            yield evaluate
+        return
+    batches = run.batches("validation", examples=examples)
+    yield lambda: _token_accuracy(run, model, batches)
+
+
 @torch.no_grad()
-def _metric(run: FinishedRun, model: RunModel, batches: Sequence[Mapping[str, Any]]) -> float:
-    total, rows = 0.0, 0
+def _token_accuracy(run: FinishedRun, model: RunModel, batches: Sequence[Mapping[str, Any]]) -> float:
+    right = rows = 0
     for batch in batches:
         logits_RV, labels_R = run.rows(model.model, batch)
         rows += len(labels_R)
-        if run.task.head == "regression":
-            total += _mean_loss(logits_RV, labels_R, run.task.head).item() * len(labels_R)
-        else:
-            total += float((logits_RV.argmax(-1) == labels_R).sum())
-    return total / max(rows, 1)
+        right += int((logits_RV.argmax(-1) == labels_R).sum())
+    return right / max(rows, 1)
