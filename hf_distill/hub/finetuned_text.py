@@ -139,7 +139,9 @@ def _lineage(record: RunRecord, line: Lineage) -> str:
             ["student", wording.model_name(student), learned, wording.count(student.get("parameters")), _pin(line)]
         )
     elif line.start in (STUDENT, TEACHER):
-        rows.append([line.start, wording.model_name(line.task.student), wording.UNKNOWN, wording.UNKNOWN, _pin(line)])
+        known = teacher if line.start == TEACHER else student
+        learned, size = str(known.get("learned_from") or wording.UNKNOWN), wording.count(known.get("parameters"))
+        rows.append([line.start, wording.model_name(line.task.student), learned, size, _pin(line)])
     was = "new weights" if line.start == FROM_SCRATCH else f"the {line.start.replace(DISTILLED, STUDENT)}, fine-tuned"
     rows.append(["this model", was, f"labels of {line.block}", wording.UNKNOWN, wording.UNKNOWN])
     text = to_markdown(["", "model", "learned from", "parameters", "commit or content hash"], rows, left=3)

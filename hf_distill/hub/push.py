@@ -21,6 +21,7 @@ from hf_distill.hub.hub_writer import HubWriter, Written
 from hf_distill.hub.lineage import baselines_of, fine_tuned_bases, lineage_of, where_pushed
 from hf_distill.hub.publishable import is_model_file, model_files, refuse_a_base_of_this_machine
 from hf_distill.hub.pushed import Pushed, note_pushed
+from hf_distill.recipe.finetune_spec import FROM_SCRATCH
 from hf_distill.redaction import without_local_paths, without_secrets
 from hf_distill.report import wording
 from hf_distill.run_record import FILE_NAME, RunRecord, StudentRun
@@ -82,11 +83,14 @@ def choose_finetuned(
         ValueError: No such task, or no model fits; the message names those there are.
     """
     task = record.finetuned(block)
+    labels = baselines_of(record, task)
+    baselines = dataclasses.replace(task, runs=[run for run in task.runs if run.curriculum in labels])
     if curriculum is None:
-        left_out = baselines_of(record, task)
-        task = dataclasses.replace(task, runs=[run for run in task.runs if run.curriculum not in left_out])
+        task = dataclasses.replace(task, runs=[run for run in task.runs if run.curriculum not in labels])
     choice = choose_student(task, curriculum=curriculum, seed=seed)
-    return Choice(choice.run, f"{block}, fine-tuned from {choice.reason}")
+    new = next((row["median"] for row in baselines.summary() if row["curriculum"] == FROM_SCRATCH), None)
+    beside = "" if new is None else f"; from new weights {wording.number(new)}, the median over seeds"
+    return Choice(choice.run, f"{block}, fine-tuned from {choice.reason}{beside}")
 
 
 def push_student(

@@ -59,7 +59,7 @@ def test_baselines_claim_no_student_and_no_method():
         text = text_of(record, label)
         assert text["stages_table"] == text["revisions_table"] == text["citation_block"] == ""
         assert "| student |" not in text["lineage_table"]
-    assert TEACHER_COMMIT in text_of(record, "teacher")["lineage_table"]
+    assert f"| 53,002 | {TEACHER_COMMIT} |" in text_of(record, "teacher")["lineage_table"]
     assert "arXiv" in text_of(record)["citation_block"]
 
 

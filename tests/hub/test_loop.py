@@ -11,9 +11,9 @@ import pytest
 import torch
 from builders import examples, tiny_model, word_tokenizer
 from hub_client import Caller
-from hub_push import publish, push
+from hub_push import publish, push, push_finetuned
 from hub_server import HubServer
-from tiny_recipes import parity_mapping
+from tiny_recipes import SGD, parity_mapping
 from transformers import AutoModelForSequenceClassification
 
 pytestmark = [pytest.mark.hub, pytest.mark.slow]
@@ -141,6 +141,7 @@ def test_recipe_with_a_teacher_on_the_hub_pins_its_commits_and_pushes_its_best_s
         tmp_path / "second",
         teacher={"source": f"{repo_id}@step-*"},
         compare={"two_shot": {"name": "two_shot", "revision": "step-100", "steps": 20}, "labels": {"name": "labels"}},
+        finetune=[{"name": "other", "task": {**first["task"], "k": 3}, "training": {**SGD, "max_steps": 20}}],
     )
     record = client(run, second)
     assert {entry["commit"] for entry in record["teacher"]["revisions"]} == {r.commit for r in published.result[:-1]}
@@ -151,3 +152,15 @@ def test_recipe_with_a_teacher_on_the_hub_pins_its_commits_and_pushes_its_best_s
     assert "learning_curves.png" in files
     assert "Needs hf_distill" in card and "import hf_distill.tasks" in card
     assert "latency of this student" in card
+    label, place = {"curriculum": "two_shot", "seed": 0}, tmp_path / "second"
+    beside = (place / "finetune/other/two_shot/seed-0/README.md").read_text()
+    assert f"base_model:\n- {repo_id}\n" in beside, "this student has not been pushed yet"
+    student = client(push, place, f"{repo_id}-two-shot", **label).result
+    tuned = client(push_finetuned, place, f"{repo_id}-tuned", "other", **label)
+    assert tuned.error is None
+    card = server.store.blobs[server.store.get(f"{repo_id}-tuned").resolve("main").files["README.md"]].decode()
+    assert f"base_model:\n- {repo_id}-two-shot\n" in card
+    assert student.commit in card
+    pins = {entry["name"]: entry["commit"] for entry in record["teacher"]["revisions"]}
+    taught = next(run["stages"] for run in record["runs"] if run["curriculum"] == "two_shot")
+    assert len(taught) == 2 and all(pins[stage["revision"]] in card for stage in taught)

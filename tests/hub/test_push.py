@@ -181,7 +181,12 @@ def test_the_best_fine_tuned_student_is_chosen_and_no_baseline() -> None:
     record = finetuned_record()
     choice = choose_finetuned(record, "cola")
     assert (choice.run.curriculum, choice.run.seed) == ("two_shot", 2), "the teacher's is higher"
-    assert choice.reason.startswith("cola, fine-tuned from two_shot, seed 2: matthews_correlation 0.3200, the highest")
+    assert choice.reason == (
+        "cola, fine-tuned from two_shot, seed 2: matthews_correlation 0.3200, the highest of 3 students; from new "
+        "weights 0.1000, the median over seeds"
+    )
+    without = finetuned_record(labels=("two_shot",))
+    assert choose_finetuned(without, "cola", seed=0).reason.endswith("matthews_correlation 0.3000")
     assert choose_finetuned(record, "cola", curriculum="teacher").run.curriculum == "teacher"
     assert choose_finetuned(record, "cola", curriculum="from_scratch", seed=0).run.seed == 0
 
