@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from hf_distill.hub.citations import taught_by
 from hf_distill.report.who_taught import with_members
-from hf_distill.report.wording import words
+from hf_distill.report.wording import task_title, words
 from hf_distill.run_record import RevisionRecord, RunRecord, StudentRun
 
 PIPELINE_TAGS = {
@@ -144,20 +144,30 @@ def tags_of(run: StudentRun) -> list[str]:
 def eval_results(record: RunRecord, run: StudentRun) -> list[EvalResult]:
     """Return the held-out metrics of a run as a model-index has them; those that are not finite are left out."""
     task, description = record.task, record.task.get("description") or {}
-    dataset, commit = next(iter(hub_datasets(description)), (str(task["name"]), None))
+    dataset, commit = next(iter(hub_datasets(description)), (None, None))
     tag = IMAGE_TAG if reads_images(record) else pipeline_tag(record)
-    return [
-        EvalResult(
-            task_type=tag or str(task["head"]),
-            task_name=words(str(task["name"])),
-            dataset_type=dataset,
-            dataset_name=str(description.get("source") or dataset),
-            dataset_split="validation",
-            dataset_revision=commit,
-            metric_type=key,
-            metric_name=f"held-out {words(key)}",
-            metric_value=value,
-        )
-        for key, value in run.final_metrics.items()
-        if value is not None and math.isfinite(value)
-    ]
+    results = []
+    for key, value in run.final_metrics.items():
+        if value is not None and math.isfinite(value):
+            metric, split = split_of(key, description)
+            result = EvalResult(
+                task_type=tag or str(task["head"]),
+                task_name=task_title(task),
+                dataset_type=dataset or str(task["name"]),
+                dataset_config=description.get("config") if dataset else None,
+                dataset_name=str(description.get("source") or dataset or task["name"]),
+                dataset_split=split,
+                dataset_revision=commit,
+                metric_type=metric,
+                metric_name=f"held-out {words(key)}",
+                metric_value=value,
+            )
+            results.append(result)
+    return results
+
+
+def split_of(key: str, description: Mapping[str, Any]) -> tuple[str, str]:
+    """Return a final metric without the name of its held-out set, and that set: `f1_test` is `f1` of `test`."""
+    names = sorted(description.get("further_rows") or {}, key=len, reverse=True)
+    further = next((name for name in names if key.endswith(f"_{name}")), None)
+    return (key, "validation") if further is None else (key.removesuffix(f"_{further}"), further)

@@ -70,7 +70,7 @@ def fenced(text: str, language: str) -> str:
 def _summary(record: RunRecord, run: StudentRun) -> str:
     student = wording.model_name(record.student)
     revisions = taught_by(run)
-    task = markdown_text(wording.words(str(record.task["name"])))
+    task = markdown_text(wording.task_title(record.task))
     made = f"A student ({markdown_text(student)}) for {task}, trained with hf_distill{adapter_text(record.student)}"
     if not revisions:
         return f"{made} from labels alone, as the curriculum `{run.curriculum}`."

@@ -121,7 +121,7 @@ def _summary(record: RunRecord, line: Lineage) -> str:
 
 
 def _task_name(line: Lineage) -> str:
-    name = markdown_text(wording.words(str(line.task.task["name"])))
+    name = markdown_text(wording.task_title(line.task.task))
     return name if name == wording.words(line.block) else f"{name} (`{line.block}`)"
 
 
@@ -172,7 +172,7 @@ def _lineage_sentence(record: RunRecord, line: Lineage) -> str:
     metric = str(record.task["metric"])
     own = line.student.final_metrics.get(metric) if line.student is not None else None
     if own is not None:
-        name, task = wording.words(metric), markdown_text(wording.words(str(record.task["name"])))
+        name, task = wording.words(metric), markdown_text(wording.task_title(record.task))
         theirs = (record.teacher.get("final_metrics") or {}).get(metric) if line.taught else None
         beside = f", its teacher at {wording.number(theirs)}" if theirs is not None else ""
         parts.append(

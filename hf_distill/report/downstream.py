@@ -9,7 +9,7 @@ from hf_distill.analysis.drawing import series_colour
 from hf_distill.report.curves import learning_curves_info, plot_learning_curves
 from hf_distill.report.rendering import Picture, Section, embedded
 from hf_distill.report.tables import cells, headers, headline, summary_markdown, summary_table, to_csv
-from hf_distill.report.wording import percent, words
+from hf_distill.report.wording import percent, task_title, words
 from hf_distill.run_record import DownstreamRecord, RunRecord
 
 
@@ -58,7 +58,7 @@ def downstream_sections(record: RunRecord, pictures: dict[str, Path]) -> list[Do
 def downstream_note(block: DownstreamRecord) -> str:
     """Say what the rows are, and how much of each beginning is in the model that was fine-tuned."""
     description = block.task.get("description") or {}
-    parts = [f"Fine-tuned with labels on {description.get('source') or words(str(block.task['name']))}."]
+    parts = [f"Fine-tuned with labels on {description.get('source') or task_title(block.task)}."]
     if any(run.curriculum == "from_scratch" for run in block.runs):
         parts.append("from_scratch: the student's architecture, from new weights.")
     if block.carried:

@@ -21,7 +21,7 @@ def facts_of(record: RunRecord) -> list[tuple[str, str]]:
     ]
     seeds = sorted({run.seed for run in record.runs})
     facts = [
-        ("Task", " · ".join(filter(None, [task.get("name"), wording.words(str(task.get("head") or ""))]))),
+        ("Task", " · ".join(filter(None, [wording.task_title(task), wording.words(str(task.get("head") or ""))]))),
         ("Data", str(description.get("source") or ", ".join(map(str, description.get("datasets") or [])))),
         ("Rows", ", ".join(rows)),
         ("Preprocessing", str(description.get("preprocessing") or "")),

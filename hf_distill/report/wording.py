@@ -81,6 +81,11 @@ def model_name(model: Mapping[str, Any]) -> str:
     return f"{origin.get('architecture', UNKNOWN)}{f' ({config})' if config else ''}"
 
 
+def task_title(task: Mapping[str, Any]) -> str:
+    """Return what people call a record's task: `MRPC (GLUE)`, or its name as words."""
+    return str((task.get("description") or {}).get("title") or words(str(task["name"])))
+
+
 def words(name: str) -> str:
     """Write a key such as `exact_match` as words."""
     return name.replace("_", " ")

@@ -68,6 +68,10 @@ class Glue(SentenceTask):
         """Return the subset's metrics."""
         return self.layout.metrics
 
+    def about(self) -> dict[str, Any]:
+        """Return the subset's name, and that of its configuration on the Hub."""
+        return {**super().about(), "title": f"{self.layout.title} (GLUE)", "config": self.subset}
+
     def score_range(self) -> tuple[float, float]:
         """Return the range of STS-B's scores."""
         return 0.0, LARGEST_SCORE

@@ -13,6 +13,7 @@ class Subset(NamedTuple):
     """One subset.
 
     Attributes:
+        title: Its name as people write it.
         texts: Columns of the text, or of both texts of a pair.
         classes: In the order of their numbers; empty where the answer is a score.
         metrics: The first is the one that is shown; GLUE's own score is their mean.
@@ -20,6 +21,7 @@ class Subset(NamedTuple):
         further: Splits looked at once at the end.
     """
 
+    title: str
     texts: tuple[str, ...]
     classes: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ("accuracy",)
@@ -32,18 +34,19 @@ def glue_subsets() -> Mapping[str, Subset]:
     sentences = ("sentence1", "sentence2")
     entails = ("entailment", "not_entailment")
     return {
-        "cola": Subset(("sentence",), ("unacceptable", "acceptable"), ("matthews_correlation", "accuracy")),
-        "sst2": Subset(("sentence",), ("negative", "positive")),
-        "mrpc": Subset(sentences, ("not_equivalent", "equivalent"), ("f1", "accuracy")),
-        "stsb": Subset(sentences, metrics=("pearson", "spearman")),
-        "qqp": Subset(("question1", "question2"), ("not_duplicate", "duplicate"), ("f1", "accuracy")),
+        "cola": Subset("CoLA", ("sentence",), ("unacceptable", "acceptable"), ("matthews_correlation", "accuracy")),
+        "sst2": Subset("SST-2", ("sentence",), ("negative", "positive")),
+        "mrpc": Subset("MRPC", sentences, ("not_equivalent", "equivalent"), ("f1", "accuracy")),
+        "stsb": Subset("STS-B", sentences, metrics=("pearson", "spearman")),
+        "qqp": Subset("QQP", ("question1", "question2"), ("not_duplicate", "duplicate"), ("f1", "accuracy")),
         "mnli": Subset(
+            "MNLI",
             ("premise", "hypothesis"),
             ("entailment", "neutral", "contradiction"),
             validation="validation_matched",
             further=("validation_mismatched",),
         ),
-        "qnli": Subset(("question", "sentence"), entails),
-        "rte": Subset(sentences, entails),
-        "wnli": Subset(sentences, ("not_entailment", "entailment")),
+        "qnli": Subset("QNLI", ("question", "sentence"), entails),
+        "rte": Subset("RTE", sentences, entails),
+        "wnli": Subset("WNLI", sentences, ("not_entailment", "entailment")),
     }

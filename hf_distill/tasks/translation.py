@@ -95,6 +95,7 @@ class Translation(Seq2SeqTask):
     def about(self) -> dict[str, Any]:
         """Return the languages, and how BLEU and chrF are computed, in sacreBLEU's words."""
         return {
+            "title": f"translation from {self.source_lang} to {self.target_lang}",
             "source_lang": self.source_lang,
             "target_lang": self.target_lang,
             "metric_signatures": signatures(lowercase=self.lowercase, tokenize=self.bleu_tokenize),

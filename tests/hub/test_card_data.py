@@ -94,6 +94,25 @@ def test_results_equal_the_record_and_leave_out_what_is_not_finite():
     assert result["dataset"]["revision"] == "d" * 40
 
 
+def test_results_of_another_split_are_filed_under_it_and_the_task_by_its_title():
+    record = sample_record()
+    record.runs[-1].final_metrics = {"f1": 0.75, "f1_test": 0.5, "f1_hard_test": 0.25}
+    record.task["description"] |= {
+        "datasets": ["nyu-mll/glue"],
+        "title": "MRPC (GLUE)",
+        "config": "mrpc",
+        "further_rows": {"test": 9, "hard_test": 3},
+    }
+    results = data_of(record)["model-index"][0]["results"]
+    found = {result["dataset"]["split"]: result["metrics"] for result in results}
+    assert {split: [(one["type"], one["value"]) for one in metrics] for split, metrics in found.items()} == {
+        "validation": [("f1", 0.75)],
+        "test": [("f1", 0.5)],
+        "hard_test": [("f1", 0.25)],
+    }
+    assert {(result["task"]["name"], result["dataset"]["config"]) for result in results} == {("MRPC (GLUE)", "mrpc")}
+
+
 def test_license_and_language_are_passed_through_and_never_invented():
     data = data_of(labels_only_record(), license="mit", language=["en", "de"])
     assert (data["license"], data["language"]) == ("mit", ["en", "de"])

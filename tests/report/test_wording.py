@@ -59,3 +59,8 @@ def test_command_shows_the_program_and_not_where_it_lies():
     assert wording.command_line(["/opt/env/bin/hf-distill", "run", "a b.yaml"]) == "hf-distill run 'a b.yaml'"
     assert wording.command_line(["/opt/hf_distill/__main__.py", "run"]) == "python -m hf_distill run"
     assert wording.command_line([]) == ""
+
+
+def test_a_task_goes_by_its_title_or_by_its_name():
+    assert wording.task_title({"name": "glue", "description": {"title": "MRPC (GLUE)"}}) == "MRPC (GLUE)"
+    assert wording.task_title({"name": "masked_lm"}) == "masked lm"

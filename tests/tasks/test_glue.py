@@ -127,6 +127,7 @@ def test_further_splits_are_looked_at(tmp_path: Path) -> None:
     data = prepared("cola", folder, further_splits=["validation_out_of_domain", "test"])
     assert list(data.further) == ["out_of_domain", "test"]
     assert data.description["further_rows"] == {"out_of_domain": 3, "test": 3}
+    assert (data.description["title"], data.description["config"]) == ("CoLA (GLUE)", "cola")
 
 
 def test_a_constant_model_has_a_metric() -> None:
