@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from transformers import TrainingArguments
 
 from hf_distill.reading.signals import Head
+from hf_distill.training.launched import check_deepspeed_trains
 
 AtSwitch = Literal["continue", "reset_optimizer", "restart"]
 OnBadBatch = Literal["stop", "skip"]
@@ -70,6 +71,7 @@ class ProgressiveDistillConfig(TrainingArguments):
         # What a launch configuration asks for; DeepSpeed refuses arguments that say something else.
         self.bf16, self.fp16 = self.mixed_precision == "bf16", self.mixed_precision == "fp16"
         if self.deepspeed_plugin is not None:
+            check_deepspeed_trains(use_cpu=self.use_cpu)
             # Left out, DeepSpeed clips to 1, whatever max_grad_norm says.
             self.deepspeed_plugin.deepspeed_config.setdefault("gradient_clipping", self.max_grad_norm)
         if self.at_switch not in ("continue", "reset_optimizer", "restart"):
