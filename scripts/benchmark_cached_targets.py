@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from benchmark_step_overhead import batches, bert
-from side_by_side import ratio
+from side_by_side import figures_parser, ratio
 from transformers import BertForSequenceClassification, PreTrainedModel
 
 from hf_distill import LiveTeacher, ProgressiveDistillConfig, ProgressiveDistillTrainer
@@ -113,12 +113,8 @@ def measure(task: str, folder: Path, options: argparse.Namespace) -> dict[str, A
 
 def main() -> None:
     """Run the rounds, print the table and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sizes = {"steps": 8, "rounds": 5, "batch-size": 16, "length": 128, "vocabulary": 30522}
-    for name, value in sizes.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--output", type=Path, help="also write the figures as JSON")
-    options = parser.parse_args()
+    sizes = {"batch_size": 16, "length": 128, "vocabulary": 30522}
+    options = figures_parser(__doc__, steps=8, rounds=5, **sizes).parse_args()
     result: dict[str, Any] = {
         "threads": torch.get_num_threads(),
         **{key: value for key, value in vars(options).items() if key != "output"},

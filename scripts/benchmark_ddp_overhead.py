@@ -1,25 +1,23 @@
 """Step time of ProgressiveDistillTrainer on several processes against a bare DistributedDataParallel loop.
 
-The work is that of `benchmark_step_overhead.py` (BERT-mini, heads on labelled rows), each process with its share of
-the examples. The bare loop divides each process's loss by its own labelled rows; "counted" adds them up over the
-processes first, as the trainer does, so that the update is that of one process. All run in turns.
+The work is that of `benchmark_step_overhead.py` (BERT-mini, heads on labelled rows), each process with `--batch-size`
+examples of a step. The bare loop divides each process's loss by its own labelled rows; "counted" adds them up over
+the processes first, as the trainer does, so that the update is that of one process. All run in turns.
 
     OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 scripts/benchmark_ddp_overhead.py --steps 20 --rounds 3
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from benchmark_step_overhead import LONGEST_GRADIENT, batches, bert, fused_adamw, labelled_rows, trainer_steps
-from side_by_side import own_device, wait_for
+from side_by_side import figures_parser, own_device, wait_for
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -69,12 +67,7 @@ def ddp_steps(student, teacher, data: list[dict[str, torch.Tensor]], size: int, 
 
 def main() -> None:
     """Run the benchmark; the first process prints its figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=8, help="of each process")
-    parser.add_argument("--output", type=Path, default=None, help="also write the figures as JSON")
-    options = parser.parse_args()
+    options = figures_parser(__doc__, steps=20, rounds=3, batch_size=8).parse_args()
     state, size = PartialState(cpu=not torch.cuda.is_available()), options.batch_size
     assert state.num_processes > 1, "start with torchrun --nproc_per_node 2"
     teacher = bert(6, 384, VOCABULARY).eval().requires_grad_(False)

@@ -19,14 +19,12 @@ package demands; its files alone will do:
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-from pathlib import Path
 
 import torch
 from head_contenders import FLOOR, Heads, available
-from side_by_side import MIB, extra_memory, in_own_process, own_device, ratio, times_in_turns
+from side_by_side import MIB, extra_memory, figures_parser, in_own_process, own_device, ratio, times_in_turns
 
 from hf_distill.atomic import atomic_write_json
 
@@ -81,14 +79,10 @@ def show(table: dict[str, dict[str, float]]) -> None:
 
 def main() -> None:
     """Run the benchmark and print its figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=2048)
-    parser.add_argument("--vocabulary", type=int, default=32_000)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = figures_parser(__doc__, tokens=2048, vocabulary=32_000, rounds=7)
     parser.add_argument("--beta", type=float, default=None, help="0: forward KL, 0.5: JSD; both where not given")
     parser.add_argument("--sizes", action="store_true", help="memory over sizes instead")
     parser.add_argument("--only", default=None, help="print the extra MiB of one way and end")
-    parser.add_argument("--output", type=Path, default=None, help="also write the figures as JSON")
     options = parser.parse_args()
     if options.only is not None:
         device = own_device()

@@ -14,12 +14,11 @@ import argparse
 import json
 import statistics
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
 from benchmark_step_overhead import batches, bert
-from side_by_side import extra_memory, in_own_process, own_device, ratio
+from side_by_side import extra_memory, figures_parser, in_own_process, own_device, ratio
 
 from hf_distill import LiveTeacher, ProgressiveDistillConfig, ProgressiveDistillTrainer
 from hf_distill.atomic import atomic_write_json
@@ -63,12 +62,9 @@ def memory(name: str, options: argparse.Namespace) -> float:
 
 def main() -> None:
     """Run the rounds, print the table and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sizes = {"steps": 8, "rounds": 3, "batch-size": 16, "length": 128, "vocabulary": 30522}
-    for key, value in sizes.items():
-        parser.add_argument(f"--{key}", type=int, default=value)
+    sizes = {"steps": 8, "batch_size": 16, "length": 128, "vocabulary": 30522}
+    parser = figures_parser(__doc__, rounds=3, **sizes)
     parser.add_argument("--only", default=None, help="print the extra MiB of one way and end")
-    parser.add_argument("--output", type=Path, default=None, help="also write the figures as JSON")
     options = parser.parse_args()
     if options.only is not None:
         print(json.dumps(memory(options.only, options)))
@@ -77,9 +73,7 @@ def main() -> None:
     for _ in range(options.rounds):
         for name in WAYS:
             seconds[name].append(step_seconds(name, options))
-    asked = [
-        word for key in sizes if key != "rounds" for word in (f"--{key}", str(vars(options)[key.replace("-", "_")]))
-    ]
+    asked = [word for key in sizes for word in (f"--{key.replace('_', '-')}", str(vars(options)[key]))]
     result: dict[str, Any] = {"threads": torch.get_num_threads(), "device": own_device().type}
     print(f"{'passes':>10}  ms a step  ÷ one pass  extra MiB")
     for name, took in seconds.items():

@@ -11,16 +11,14 @@ logits but the divergences of labelled positions, or only the logits of labelled
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from side_by_side import own_device, wait_for
+from side_by_side import figures_parser, own_device, wait_for
 from transformers import BertConfig, BertForMaskedLM
 
 from hf_distill import LiveTeacher, ProgressiveDistillConfig, ProgressiveDistillTrainer
@@ -137,14 +135,8 @@ def trainer_steps(student, teacher, data: list[dict[str, torch.Tensor]], size: i
 
 def main() -> None:
     """Run the benchmark and print its figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--length", type=int, default=128)
-    parser.add_argument("--vocabulary", type=int, default=30522)
-    parser.add_argument("--output", type=Path, default=None, help="also write the figures as JSON")
-    options = parser.parse_args()
+    sizes = {"batch_size": 16, "length": 128, "vocabulary": 30522}
+    options = figures_parser(__doc__, steps=30, rounds=3, **sizes).parse_args()
     torch.manual_seed(0)
     teacher = bert(6, 384, options.vocabulary).eval()
     data = batches(options.steps, options.batch_size, options.length, options.vocabulary)

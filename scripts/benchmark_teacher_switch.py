@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from side_by_side import figures_parser
 from transformers import BertConfig, BertForMaskedLM
 
 from hf_distill import ProgressiveDistillConfig, ProgressiveDistillTrainer, TeacherSequence
@@ -71,11 +72,7 @@ def switch(kind: type[TeacherSequence], teacher: Path, options: argparse.Namespa
 
 def main() -> None:
     """Run the rounds, print the table and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("steps", 8), ("rounds", 3), ("batch-size", 8), ("length", 64)):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--output", type=Path, help="also write the figures as JSON")
-    options = parser.parse_args()
+    options = figures_parser(__doc__, steps=8, rounds=3, batch_size=8, length=64).parse_args()
     result: dict[str, object] = {**vars(options), "threads": torch.get_num_threads(), "target_in_steps": TARGET}
     runs: dict[str, list[dict[str, float]]] = {"read ahead": [], "not read ahead": []}
     with tempfile.TemporaryDirectory() as folder:

@@ -2,27 +2,26 @@
 
 The constants are measured first: the rate of matrix products of the same shapes, of copies in memory, of all_reduce.
 Then the formulas of `hf_distill/planning` tell a step, and the bare loops of `benchmark_ddp_overhead.py` and
-`benchmark_step_overhead.py` take it. On a CPU what is sent takes the cores that compute, so nothing is hidden behind
-the backward. `utilisation` is 1 at first: what is no matrix product (norms, softmax, dropout) is not in it. Set to
-what makes the step of one process right, it predicts the step of two.
+`benchmark_step_overhead.py` take it, `--batch-size` examples a process. On a CPU what is sent takes the cores that
+compute, so nothing is hidden behind the backward. `utilisation` is 1 at first: what is no matrix product (norms,
+softmax, dropout) is not in it. Set to what makes the step of one process right, it predicts the step of two.
 
     OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 scripts/scaling_check.py --steps 6 --rounds 3
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
 from benchmark_ddp_overhead import VOCABULARY, ddp_steps
 from benchmark_step_overhead import bare_steps, batches, bert
+from side_by_side import figures_parser
 
 from hf_distill.atomic import atomic_write_json
 from hf_distill.planning.arithmetic import forward_flops, train_flops
@@ -111,12 +110,7 @@ def measured(data: list[dict[str, torch.Tensor]], size: int) -> tuple[float, flo
 
 def main() -> None:
     """Run the check; the first process prints it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=8, help="of each process")
-    parser.add_argument("--output", type=Path, default=None, help="also write the figures as JSON")
-    options = parser.parse_args()
+    options = figures_parser(__doc__, steps=6, rounds=3, batch_size=8).parse_args()
     state, size = PartialState(cpu=True), options.batch_size
     assert state.num_processes > 1, "start with torchrun --nproc_per_node 2"
     data = batches(options.steps, size * state.num_processes, LENGTH, VOCABULARY)

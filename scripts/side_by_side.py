@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -14,6 +15,15 @@ import torch
 
 MIB = 2**20
 CPU = torch.device("cpu")
+
+
+def figures_parser(description: str | None, **numbers: int) -> argparse.ArgumentParser:
+    """Return a parser of whole numbers, given with their defaults, and of a file for the figures."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in numbers.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help=f"default: {default}")
+    parser.add_argument("--output", type=Path, help="also write the figures as JSON")
+    return parser
 
 
 def own_device() -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from seq2seq_models import tiny_seq2seq
@@ -25,18 +25,10 @@ from transformers import (
 from hf_distill import ProgressiveDistillConfig, ProgressiveDistillTrainer
 from hf_distill.curricula import PlanContext
 from hf_distill.models.outputs import logits_of
-from hf_distill.reading.signals import TARGET_KEYS
+from hf_distill.reading.signals import TARGET_KEYS, Head
 
 VOCABULARY = 40
-HEADS = (
-    "classification",
-    "regression",
-    "token_classification",
-    "question_answering",
-    "masked_lm",
-    "causal_lm",
-    "seq2seq_lm",
-)
+HEADS = get_args(Head)
 TAGS = 5
 
 
