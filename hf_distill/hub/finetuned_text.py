@@ -121,8 +121,9 @@ def _summary(record: RunRecord, line: Lineage) -> str:
 
 
 def _task_name(line: Lineage) -> str:
-    name = markdown_text(wording.task_title(line.task.task))
-    return name if name == wording.words(line.block) else f"{name} (`{line.block}`)"
+    title = wording.task_title(line.task.task)
+    name = markdown_text(title)
+    return name if wording.words(line.block).lower() in title.lower() else f"{name} (`{line.block}`)"
 
 
 def _lineage(record: RunRecord, line: Lineage) -> str:

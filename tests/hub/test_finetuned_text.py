@@ -53,6 +53,14 @@ def test_the_summary_says_what_it_was_made_from():
     assert "from a student that was there already" in text_of(undistilled_record(), "student")["summary"]
 
 
+def test_a_task_is_called_as_people_call_it_and_the_block_too_where_its_name_is_another():
+    record = finetuned_record()
+    record.downstream[0].task["description"]["title"] = "CoLA (GLUE)"
+    assert text_of(record)["summary"].startswith("A model (bert (hidden size 16)) for CoLA (GLUE), fine-tuned")
+    record.downstream[0].task["description"]["title"] = "MRPC (GLUE)"
+    assert "for MRPC (GLUE) (`cola`), fine-tuned" in text_of(record)["summary"]
+
+
 def test_baselines_claim_no_student_and_no_method():
     record = finetuned_record()
     for label in ("from_scratch", "teacher"):

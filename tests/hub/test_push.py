@@ -11,7 +11,7 @@ import pytest
 from finetuned_records import finetuned_record
 from hub_client import Caller
 from hub_push import push, push_finetuned
-from hub_server import HubServer
+from hub_server import Fault, HubServer
 from huggingface_hub import ModelCard
 from sample_records import sample_record
 from teacher_folders import save_trainer_checkpoint
@@ -253,6 +253,19 @@ def test_a_model_fine_tuned_from_a_pushed_student_names_it_and_has_its_license(
     assert other.error is None
     files = server.store.get(f"{repo_id}-other").resolve("main").files
     assert ModelCard(server.store.blobs[files["README.md"]].decode()).data.base_model == ["acme/parity-teacher"]
+
+
+@hub
+def test_a_fine_tuned_push_that_was_cut_off_leaves_nothing_and_goes_on(
+    server: HubServer, client: Caller, repo_id: str, finetuned_dir: Path
+) -> None:
+    server.faults.append(Fault(r"POST .*/commit/", status=500))
+    cut = client(push_finetuned, finetuned_dir, repo_id, "cola", tries=1)
+    assert "HubUnavailable" in cut.error
+    assert server.store.get(repo_id).resolve("main").files.keys() <= {".gitattributes"}
+    assert client(push_finetuned, finetuned_dir, repo_id, "cola", tries=1).error is None
+    assert "model.safetensors" in server.store.get(repo_id).resolve("main").files
+    assert len(server.store.get(repo_id).commits) == 2
 
 
 @hub
