@@ -32,10 +32,27 @@ import pytest  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 
 
+# So many new modules leave objects by the ten thousand (the first training of a process imports 164).
+_MANY_MODULES = 20
+_KNOWN_MODULES = pytest.StashKey[int]()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Take what the imports made out of garbage collection, which every training starts and spends most time in."""
+    _keep_what_imports_made(session)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Take out what a test imported, too."""
+    if len(sys.modules) > item.session.stash[_KNOWN_MODULES] + _MANY_MODULES:
+        _keep_what_imports_made(item.session)
+
+
+def _keep_what_imports_made(session: pytest.Session) -> None:
     gc.collect()
     gc.freeze()
+    session.stash[_KNOWN_MODULES] = len(sys.modules)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -43,10 +43,15 @@ def python_files(folder: str) -> list[Path]:
     return [path for path in tracked_files() if path.suffix == ".py" and path.is_relative_to(ROOT / folder)]
 
 
-@lru_cache
 def tree_of(path: Path) -> ast.Module:
     """The file's syntax tree."""
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@pytest.fixture(scope="module")
+def package() -> dict[Path, ast.Module]:
+    """The trees of the package's files; kept for longer, garbage collection would walk them in every later test."""
+    return {path: tree_of(path) for path in python_files("hf_distill")}
 
 
 def place(path: Path, node: ast.AST | None = None) -> str:
@@ -80,47 +85,42 @@ def test_long_files_are_split() -> None:
     assert not long, f"more than {MOST_LINES_OF_A_FILE} lines: {long}"
 
 
-def test_long_functions_are_split() -> None:
+def test_long_functions_are_split(package: dict[Path, ast.Module]) -> None:
     long = [
         f"{place(path, node)} {node.name}: {code_lines(node)}"
-        for path in python_files("hf_distill")
-        for node in ast.walk(tree_of(path))
+        for path, tree in package.items()
+        for node in ast.walk(tree)
         if isinstance(node, FUNCTIONS) and code_lines(node) > MOST_LINES_OF_A_FUNCTION
     ]
     assert not long, f"more than {MOST_LINES_OF_A_FUNCTION} lines: {long}"
 
 
-def test_no_module_keeps_state_in_globals() -> None:
+def test_no_module_keeps_state_in_globals(package: dict[Path, ast.Module]) -> None:
     found = [
-        place(path, node)
-        for path in python_files("hf_distill")
-        for node in ast.walk(tree_of(path))
-        if isinstance(node, ast.Global)
+        place(path, node) for path, tree in package.items() for node in ast.walk(tree) if isinstance(node, ast.Global)
     ]
     assert not found, f"`global` at {found}"
 
 
-def test_attributes_are_not_probed_for() -> None:
+def test_attributes_are_not_probed_for(package: dict[Path, ast.Module]) -> None:
     probes, lines = [], 0
-    for path in python_files("hf_distill"):
+    for path, tree in package.items():
         lines += len(path.read_text(encoding="utf-8").splitlines())
-        calls = (node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call))
+        calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
         probes += [place(path, call) for call in calls if called_name(call) in ("hasattr", "getattr")]
     assert len(probes) <= lines // 1000 + 1, f"more than one hasattr or getattr in 1,000 lines ({lines}): {probes}"
 
 
-def test_every_module_says_what_it_is() -> None:
-    written = [path for path in python_files("hf_distill") if tree_of(path).body]
-    missing = [place(path) for path in written if not ast.get_docstring(tree_of(path))]
+def test_every_module_says_what_it_is(package: dict[Path, ast.Module]) -> None:
+    missing = [place(path) for path, tree in package.items() if tree.body and not ast.get_docstring(tree)]
     assert not missing, f"no module docstring: {missing}"
 
 
 class Documented:
     """Which public names of the package lack a docstring; an override is documented where its base is."""
 
-    def __init__(self) -> None:
-        trees = [(path, tree_of(path)) for path in python_files("hf_distill")]
-        nodes = [(path, node) for path, tree in trees for node in tree.body]
+    def __init__(self, package: dict[Path, ast.Module]) -> None:
+        nodes = [(path, node) for path, tree in package.items() for node in tree.body]
         self.functions = [(path, node) for path, node in nodes if isinstance(node, FUNCTIONS) and is_public(node.name)]
         self.classes = [(path, node) for path, node in nodes if isinstance(node, ast.ClassDef)]
         self.by_name = {node.name: node for _, node in self.classes}
@@ -160,8 +160,8 @@ def _class_name(base: ast.expr) -> str:
     return ""
 
 
-def test_public_names_are_documented() -> None:
-    missing = list(Documented().missing())
+def test_public_names_are_documented(package: dict[Path, ast.Module]) -> None:
+    missing = list(Documented(package).missing())
     assert not missing, f"no docstring: {missing}"
 
 
@@ -176,12 +176,11 @@ def unannotated(function: ast.FunctionDef | ast.AsyncFunctionDef, *, method: boo
     return missing + (["return"] if function.returns is None and function.name != "__init__" else [])
 
 
-def test_functions_are_annotated() -> None:
+def test_functions_are_annotated(package: dict[Path, ast.Module]) -> None:
     missing = []
-    for path in python_files("hf_distill"):
-        body = tree_of(path).body
-        owned = [(node, True) for owner in body if isinstance(owner, ast.ClassDef) for node in owner.body]
-        for node, method in [*((node, False) for node in body), *owned]:
+    for path, tree in package.items():
+        owned = [(node, True) for owner in tree.body if isinstance(owner, ast.ClassDef) for node in owner.body]
+        for node, method in [*((node, False) for node in tree.body), *owned]:
             if isinstance(node, FUNCTIONS) and (names := unannotated(node, method=method)):
                 missing.append(f"{place(path, node)} {node.name}: {', '.join(names)}")
     assert not missing, f"not annotated: {missing}"
@@ -203,6 +202,7 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.suffix in TEXT_SUFFIXES else ""
 
 
+@pytest.mark.slow
 def test_every_test_can_fail() -> None:
     """A test asserts, or calls a helper whose name says that it does; and such a helper keeps its word."""
     empty = [
