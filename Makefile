@@ -6,6 +6,7 @@ ARGS ?=
 WORKERS ?= 2
 # One worker a core: more threads in each would only take turns.
 TEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
+SLOW = slow or hub or multiprocess or deepspeed or soak
 
 # The constraints hold for the isolated build environment too (by its newer name from pip 25.3 on).
 export PIP_CONSTRAINT := constraints.txt
@@ -47,11 +48,11 @@ $(VENV)/.installed-deepspeed: $(VENV)/.installed-dev
 test: $(VENV)/.installed-dev  ## Run the tests (all but the deepspeed and soak tiers)
 	$(TEST) -n $(WORKERS) --dist worksteal -m "not deepspeed and not soak" $(ARGS)
 
-test-fast: $(VENV)/.installed-dev  ## Run the quick tests only, in a few minutes on two cores
-	$(TEST) -n $(WORKERS) --dist worksteal -m "not slow and not multiprocess and not deepspeed" $(ARGS)
+test-fast: $(VENV)/.installed-dev  ## Run the quick tests only, in a minute and a half on two cores
+	$(TEST) -n $(WORKERS) --dist worksteal -m "not ($(SLOW))" $(ARGS)
 
-test-slow: $(VENV)/.installed-dev  ## Run the slow tiers only: slow, multiprocess, deepspeed, soak
-	$(TEST) -m "slow or multiprocess or deepspeed" $(ARGS)
+test-slow: $(VENV)/.installed-dev  ## Run what test-fast leaves out: slow, hub, multiprocess, deepspeed, soak
+	$(TEST) -m "$(SLOW)" $(ARGS)
 
 test-deepspeed: $(VENV)/.installed-deepspeed  ## Run the DeepSpeed tier, in about ten minutes; it needs a C++ compiler
 	PATH="$(abspath $(VENV))/bin:$$PATH" $(TEST) -m deepspeed $(ARGS)

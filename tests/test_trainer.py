@@ -195,6 +195,7 @@ def lora_student() -> PeftModel:
     return get_peft_model(tiny_model("classification", seed=1, hidden_dropout_prob=0.1), config)
 
 
+@pytest.mark.slow
 @peft_student
 def test_an_adapter_is_trained_saved_and_resumed_bitwise(tmp_path):
     teacher = save_teacher_run(tmp_path / "teacher")

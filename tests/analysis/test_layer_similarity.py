@@ -57,6 +57,7 @@ def test_values_are_those_of_the_published_estimator(block):
     assert info.rows == 60 // block * block
 
 
+@pytest.mark.slow
 def test_many_rows_come_close_to_the_definition_with_covariances():
     """Kornblith et al.: ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) of centred features; its bias falls with the number of rows."""
     (ours,), (theirs,) = states(3000, 6, seed=1), states(3000, 8, seed=2)

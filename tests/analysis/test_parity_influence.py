@@ -150,6 +150,7 @@ def test_impossible_questions_are_refused(signs, support, order, match):
         parity_influence_info(parity_of(0), signs, support, order=order)
 
 
+@pytest.mark.slow
 def test_picture_survives_a_constant_revision_and_one_revision(tmp_path):
     good = parity_influence_info(parity_of(0, 1), uniform_signs(200, 8), [0, 1], order=2)
     constant = parity_influence_info(lambda signs: torch.zeros(len(signs)), EVERY_INPUT, [0, 1], order=2)

@@ -19,6 +19,7 @@ def shard(path: str, commit: str, keys: list[tuple[int, int]]) -> ShardKeys:
     return ShardKeys(path, commit, np.array(keys, dtype=np.int64).reshape(-1, 2), counts)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(first=KEYS, second=KEYS, other=KEYS, asked=KEYS)
 def test_every_address_is_found_where_it_lies_and_no_other_is(tmp_path_factory, first, second, other, asked):

@@ -160,6 +160,7 @@ def test_another_number_of_rows_is_refused(case: Case) -> None:
         reader.read(commit, keys, counts + 1)
 
 
+@pytest.mark.slow
 def test_more_shards_than_may_be_open_are_read(case: Case, tmp_path: Path) -> None:
     manifest = case.caching.manifest
     writer = CacheWriter(tmp_path / "c", settings=manifest.settings, revisions=manifest.revisions, shard_bytes=1)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from builders import distill_trainer, examples, save_teacher_run, tiny_model
 from cache_cases import make_walk
+from tiers import mostly_slow
 from transformers import TrainerCallback
 
 from hf_distill.cache.walk import quiet_arguments
@@ -71,7 +72,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", mostly_slow(CASES, quick=lambda case: case in ("accumulation", "annealing")))
 def test_a_walk_sees_the_batches_and_revisions_that_a_training_asks_the_teacher_for(tmp_path: Path, case: str) -> None:
     teacher, data = save_teacher_run(tmp_path / "teacher"), examples("classification", count=12)
     overrides = {"max_steps": 10, "curriculum": {"name": "n_shot", "steps": 3}, **CASES[case]}

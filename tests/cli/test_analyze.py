@@ -18,6 +18,7 @@ def invoke(*arguments):
     return CliRunner().invoke(app, ["analyze", *map(str, arguments)], env={"COLUMNS": "120"})
 
 
+@pytest.mark.slow
 def test_influence_of_chosen_revisions(tmp_path):
     parity_run(tmp_path / "run")
     shown = invoke(
@@ -31,6 +32,7 @@ def test_influence_of_chosen_revisions(tmp_path):
     assert kept["settings"] == {"examples": 64, "order": 2}
 
 
+@pytest.mark.slow
 def test_fidelity_and_sensitivity_of_the_whole_run(tmp_path):
     parity_run(tmp_path / "run")
     for command, options in (("fidelity", ["--bins", 5]), ("sensitivity", ["--batches", 2])):

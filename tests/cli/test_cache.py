@@ -29,6 +29,7 @@ def recipe(tmp_path: Path) -> Path:
     ).save(tmp_path / "tiny.yaml")
 
 
+@pytest.mark.slow
 def test_a_recipe_is_cached_run_from_its_cache_and_compared(hf_distill: Any, recipe: Path, tmp_path: Path) -> None:
     written = hf_distill("cache", recipe)
     assert written.code == 0, written.err

@@ -33,6 +33,7 @@ def test_plain_data_can_be_read_by_programs(recipe_file):
     assert found["advice"]["source"] in ("live", "logits", "hidden", "top_k")
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_work_is_refused_after_its_table(recipe_file):
     """300,000 checkpoints of 80 MB are more than the disk holds."""
     result = CliRunner().invoke(

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from sample_records import sample_record
 
 
+@pytest.mark.slow
 def test_the_page_of_an_unfinished_run_is_written(hf_distill, tmp_path):
     record = sample_record(finished=None)
     record.runs = record.runs[:1]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+from tiers import mostly_slow
 from tiny_recipes import parity_recipe, untaught
 
 from hf_distill.cli.run import run
@@ -19,6 +20,7 @@ def recipe(tmp_path: Path) -> Path:
     return parity_recipe(tmp_path / "unused", report={"enabled": True}).save(tmp_path / "tiny.yaml")
 
 
+@pytest.mark.slow
 def test_a_run_shows_its_table_and_leaves_everything_under_its_folder(hf_distill, recipe, tmp_path):
     folder = tmp_path / "run [1]"
     cold = ["--set", "compare.two_shot.steps=10", "--set", f"output_dir={json.dumps(str(folder))}"]
@@ -111,7 +113,11 @@ def test_mistakes_are_told_by_both_and_cost_nothing(hf_distill, recipe, tmp_path
         ("training.learning_rate=fast", r"training\.learning_rate: expected float"),
     ],
 )
-@pytest.mark.parametrize("command", [["run", "--check"], ["run"], ["teachers", "score"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    mostly_slow([["run", "--check"], ["run"], ["teachers", "score"]], quick=lambda command: command == ["run"]),
+    ids=" ".join,
+)
 def test_a_typo_is_not_told_as_another_recipe_where_the_folder_holds_a_run(
     hf_distill, recipe, tmp_path, override, said, command
 ):
@@ -125,6 +131,7 @@ def test_a_typo_is_not_told_as_another_recipe_where_the_folder_holds_a_run(
     assert "holds a run of another recipe" in other.err
 
 
+@pytest.mark.slow
 def test_round_two_finds_the_student_of_round_one_from_the_same_folder(hf_distill, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     teacher = [f"--set=teacher.train.training.{key}=4" for key in ("max_steps", "save_steps", "eval_steps")]

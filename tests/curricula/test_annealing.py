@@ -233,6 +233,7 @@ def test_a_killed_annealing_run_ends_where_the_whole_one_does(tmp_path, step):
     assert same(resumed.model.state_dict(), undisturbed.model.state_dict())
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_phase_one_can_be_continued_once_the_folder_has_gone_on(tmp_path):
     """The output folder is that of a finished run; the old checkpoint must bring its own best student."""
     teacher = save_teacher_run(tmp_path / "teacher")

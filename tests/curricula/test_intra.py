@@ -10,6 +10,7 @@ import pytest
 import torch
 from builders import distill_trainer, examples, plan_context, scale_passes, tiny_model
 from launching import Found, found_by_two_ranks
+from tiers import mostly_slow
 from two_ranks_intra import intra_updates
 from updates import assert_same_update, update_of
 
@@ -22,6 +23,7 @@ DROPOUT: dict[str, dict[str, float]] = {
     "masked_lm": {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.1},
     "causal_lm": {"resid_pdrop": 0.2, "embd_pdrop": 0.1, "attn_pdrop": 0.1},
 }
+EVERY_HEAD = pytest.mark.parametrize("head", mostly_slow(DROPOUT, quick=lambda head: head == "causal_lm"))
 
 
 def one_step(
@@ -39,7 +41,7 @@ def one_step(
 # ---- R-Drop is twice intra-distillation with two passes ----
 
 
-@pytest.mark.parametrize("head", ["classification", "masked_lm", "causal_lm", "regression"])
+@EVERY_HEAD
 @pytest.mark.parametrize("mode", ["loop", "repeat"])
 def test_r_drop_is_twice_intra_distillation(tmp_path, head, mode):
     spec = {"passes": 2, "alpha": 5.0, "mode": mode}
@@ -74,7 +76,7 @@ def test_r_drop_is_the_papers_formula(tmp_path):
 # ---- the task's loss ----
 
 
-@pytest.mark.parametrize("head", list(DROPOUT))
+@EVERY_HEAD
 def test_without_weight_the_loss_is_the_mean_over_the_passes(tmp_path, head):
     model = tiny_model(head, seed=1, **DROPOUT[head])
     passes = 3
@@ -91,7 +93,7 @@ def test_without_weight_the_loss_is_the_mean_over_the_passes(tmp_path, head):
     assert weighed["loss"] == pytest.approx(weighed["objective/labels"] + weighed["objective/passes"], rel=1e-5)
 
 
-@pytest.mark.parametrize("head", list(DROPOUT))
+@EVERY_HEAD
 def test_without_dropout_more_passes_do_not_change_the_update(tmp_path, head):
     plain, _ = one_step(tmp_path / "plain", head, None, dropout=False)
     many, _ = one_step(tmp_path / "many", head, {"passes": 3, "alpha": 1.0}, dropout=False)
@@ -116,7 +118,7 @@ def test_the_ramp_follows_the_step(tmp_path):
 # ---- loop and repeat ----
 
 
-@pytest.mark.parametrize("head", list(DROPOUT))
+@EVERY_HEAD
 def test_loop_and_repeat_are_one_loss(tmp_path, head):
     spec = {"passes": 3, "alpha": 2.0}
     updates = [
@@ -227,7 +229,7 @@ def split_updates(folder: Path, head: str, intra: dict[str, Any]) -> list[torch.
     return found
 
 
-@pytest.mark.parametrize("head", list(DROPOUT))
+@EVERY_HEAD
 def test_the_weight_does_not_depend_on_the_micro_batch(tmp_path, head):
     updates = split_updates(tmp_path, head, {"passes": 3, "alpha": 5.0})
     for update in updates[1:]:
@@ -255,7 +257,7 @@ def test_passes_that_agree_are_noticed(tmp_path, caplog, passes, mode):
     assert "Set the student's dropout (hidden_dropout_prob," in warnings[0]
 
 
-@pytest.mark.parametrize("head", list(DROPOUT))
+@EVERY_HEAD
 def test_active_dropout_is_not_warned_of(tmp_path, caplog, head):
     with caplog.at_level(logging.WARNING):
         # The ramp's first weight is 0, which says nothing of dropout.

@@ -150,6 +150,7 @@ def test_harness_is_asked_of_causal_language_models_only(tmp_path):
     assert Evaluation.load(tmp_path / "run") is None
 
 
+@pytest.mark.slow
 def test_a_quantised_teacher_has_the_metrics_that_the_run_recorded(tmp_path):
     recipe = parity_recipe(tmp_path / "run", compare={"cold": {"name": "one_shot"}}, seeds=[0])
     record = run_recipe(recipe)
@@ -164,6 +165,7 @@ def test_a_quantised_teacher_has_the_metrics_that_the_run_recorded(tmp_path):
     assert result.parameters > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["token_classification", "question_answering", "translation"])
 def test_heads_with_answers_at_positions_are_measured_alike(tmp_path, name):
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}

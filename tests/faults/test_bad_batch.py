@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from accelerate import DistributedType
 from builders import distill_trainer, examples, flat_weights, tiny_model
+from tiers import mostly_slow
 from torch import nn
 from transformers import TrainerCallback
 
@@ -71,7 +73,7 @@ def trained(trainer: ProgressiveDistillTrainer) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize(("who", "whom"), [("teacher", "the teacher"), ("model", "the student")])
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", mostly_slow([float("nan"), float("inf")], quick=math.isinf))
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_training_stops_and_names_model_step_and_example(tmp_path, who, whom, value, shuffled):
     sampling = {} if shuffled else {"train_sampling_strategy": "sequential"}
@@ -87,7 +89,7 @@ def test_training_stops_and_names_model_step_and_example(tmp_path, who, whom, va
     assert trainer.state.global_step == 0 or not torch.equal(flat_weights(trainer.model), before)
 
 
-@pytest.mark.parametrize("head", ["masked_lm", "causal_lm"])
+@pytest.mark.parametrize("head", mostly_slow(["masked_lm", "causal_lm"], quick=lambda head: head == "causal_lm"))
 @pytest.mark.parametrize("who", ["teacher", "model"])
 def test_rows_of_a_vocabulary_are_traced_to_their_example(tmp_path, head, who):
     # A hook on the outputs sees whole logits only.

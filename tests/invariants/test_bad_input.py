@@ -69,10 +69,12 @@ def assert_refused(tmp_path: Path, run: Callable[[], Any], match: str) -> None:
 # ---- the teacher ----
 
 
+@pytest.mark.slow
 def test_a_sound_recipe_is_not_refused(tmp_path, teacher):
     assert [run.curriculum for run in run_recipe(taught(tmp_path / "run", teacher)).runs] == ["labels", "one_shot"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "listed"),
     [("checkpoint-40", "checkpoint-30, checkpoint-20, checkpoint-10"), ("step*", "checkpoint-10")],
@@ -84,6 +86,7 @@ def test_a_missing_revision_of_a_folder_lists_those_that_exist(tmp_path, teacher
     )
 
 
+@pytest.mark.slow
 def test_a_missing_revision_of_a_repository_lists_those_that_exist(tmp_path, teacher):
     cache = Path(constants.HF_HUB_CACHE)
     storage = cache_model(cache, "bad-input/teacher", {"step10": teacher / "checkpoint-10", "main": None})
@@ -116,6 +119,7 @@ def test_a_half_written_checkpoint_is_named_and_not_passed_over(tmp_path, teache
     )
 
 
+@pytest.mark.slow
 def test_pickled_weights_are_refused_with_the_way_out(tmp_path, teacher):
     folder = teacher / "checkpoint-20"
     model = BertForSequenceClassification.from_pretrained(folder)
@@ -183,6 +187,7 @@ def text_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_different_tokenizers_are_refused(tmp_path, text_teacher):
     other = write_text(tmp_path / "text")
     (other / "more.txt").write_text("zebra quagga okapi kudu gnu " * 200)
@@ -191,6 +196,7 @@ def test_different_tokenizers_are_refused(tmp_path, text_teacher):
     assert_refused(tmp_path, lambda: run_recipe(recipe), r"different tokenizers|split text differently")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("widths", [(384, None), (None, 384)], ids=["wide teacher", "wide student"])
 def test_padded_vocabularies_of_different_width_are_handled(tmp_path, text_teacher, widths):
     recipe = text_recipe(tmp_path / "run", text_teacher / "text", "masked_lm")

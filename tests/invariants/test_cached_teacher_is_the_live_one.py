@@ -9,6 +9,7 @@ import pytest
 import torch
 from builders import distill_trainer, examples, flat_weights, save_teacher_run
 from cache_cases import FLOAT_HIDDEN, LOGITS, make_walk, settings
+from tiers import mostly_slow
 
 from hf_distill.cache.targets import cache_targets
 from hf_distill.teachers import TeacherSequence
@@ -20,6 +21,7 @@ CURRICULA = {
     "n_shot": {"name": "n_shot", "steps": 3},
     "mixed": {"name": "two_shot", "revision": 10, "steps": 4, "label_mix": 0.3, "temperature": 2.0},
 }
+EVERY_CURRICULUM = pytest.mark.parametrize("curriculum", mostly_slow(CURRICULA, quick=lambda name: name == "n_shot"))
 COUNT = 40
 """Examples of one epoch: each is met once, in the batch in which it was written."""
 
@@ -42,7 +44,7 @@ def both(folder: Path, head: str, codec: dict[str, Any], *, count: int = COUNT, 
     return trainers[0], trainers[1]
 
 
-@pytest.mark.parametrize("curriculum", CURRICULA)
+@EVERY_CURRICULUM
 @pytest.mark.parametrize("head", ["classification", "regression", "token_classification"])
 def test_float32_logits_give_bitwise_the_same_student(tmp_path: Path, head: str, curriculum: str) -> None:
     spec = {key: value for key, value in CURRICULA[curriculum].items() if head != "regression" or key != "temperature"}
@@ -51,7 +53,7 @@ def test_float32_logits_give_bitwise_the_same_student(tmp_path: Path, head: str,
     assert torch.equal(flat_weights(cached.model), flat_weights(live.model))
 
 
-@pytest.mark.parametrize("curriculum", CURRICULA)
+@EVERY_CURRICULUM
 @pytest.mark.parametrize("head", ["masked_lm", "causal_lm"])
 def test_float32_hidden_states_give_the_same_student(tmp_path: Path, head: str, curriculum: str) -> None:
     """The head's product runs over other rows at once, which may move the last bit."""
@@ -60,6 +62,7 @@ def test_float32_hidden_states_give_the_same_student(tmp_path: Path, head: str, 
     torch.testing.assert_close(flat_weights(cached.model), flat_weights(live.model), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "loss", "weights"),
     [
@@ -77,6 +80,7 @@ def test_other_codecs_stay_within_their_precision(tmp_path: Path, codec: dict[st
     torch.testing.assert_close(flat_weights(cached.model), flat_weights(live.model), rtol=0, atol=weights)
 
 
+@pytest.mark.slow
 def test_top_k_kl_learns_the_same_from_stored_top_k(tmp_path: Path) -> None:
     objectives = {"name": "n_shot", "steps": 3, "objectives": [{"name": "top_k_kl", "k": 6}]}
     live, cached = both(tmp_path, "causal_lm", {"name": "top_k", "k": 6, "dtype": "float32"}, curriculum=objectives)
@@ -84,6 +88,7 @@ def test_top_k_kl_learns_the_same_from_stored_top_k(tmp_path: Path) -> None:
     torch.testing.assert_close(flat_weights(cached.model), flat_weights(live.model), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_several_epochs_and_accumulation_read_the_same_targets(tmp_path: Path) -> None:
     live, cached = both(
         tmp_path, "classification", LOGITS, count=12, per_device_train_batch_size=2, gradient_accumulation_steps=2
@@ -102,7 +107,7 @@ def test_each_stage_reads_its_own_revision(tmp_path: Path) -> None:
     ] * 4
 
 
-@pytest.mark.parametrize("step", [2, 5, 8])
+@pytest.mark.parametrize("step", mostly_slow([2, 5, 8], quick=lambda step: step == 5))
 def test_a_run_that_is_resumed_with_cached_targets_is_the_same_run(tmp_path: Path, step: int) -> None:
     teacher, data = save_teacher_run(tmp_path / "teacher"), examples("classification", count=COUNT)
     training = settings(save_strategy="steps", save_steps=1, optim="adamw_torch", learning_rate=1e-2)
@@ -121,6 +126,7 @@ def test_a_run_that_is_resumed_with_cached_targets_is_the_same_run(tmp_path: Pat
     assert torch.equal(flat_weights(resumed.model), flat_weights(whole.model))
 
 
+@pytest.mark.slow
 def test_a_run_begun_with_the_live_teacher_goes_on_with_cached_targets(tmp_path: Path) -> None:
     """Both name the same commits."""
     teacher, data = save_teacher_run(tmp_path / "teacher"), examples("classification", count=COUNT)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from builders import distill_config, distill_trainer
 from heads_two_ranks import CURRICULUM, HEADS, collate, model_of, step_of, unpadded
+from tiers import mostly_slow
 from torch import Tensor
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainingArguments
 from updates import assert_same_update, flat_weights
@@ -19,12 +20,12 @@ from updates import assert_same_update, flat_weights
 from hf_distill import LiveTeacher
 from hf_distill.reading.signal_reader import Student
 
-NAMES = list(HEADS)
+EVERY_NAME = pytest.mark.parametrize("name", mostly_slow(HEADS, quick=("question_answering", "t5").__contains__))
 BEFORE = {"t5": 0, "marian": 0, "bart": 0}
 SPLITS = [(2, 4), (1, 8)]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY_NAME
 def test_accumulation_over_batches_of_unequal_widths_does_not_change_the_update(tmp_path, name):
     whole = step_of(name, tmp_path, micro_batch=8, accumulation=1)
     for micro_batch, accumulation in SPLITS:
@@ -103,7 +104,7 @@ def dense_loss(name: str, student: PreTrainedModel, teacher: PreTrainedModel, ba
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["in tiles", "whole"])
-@pytest.mark.parametrize("name", NAMES)
+@EVERY_NAME
 def test_the_loss_and_its_gradient_are_those_written_by_hand(tmp_path, name, whole):
     """In float64, though T5 takes its norms and its attention in float32, and tiles 1 ÷ items.
 
@@ -141,7 +142,7 @@ def plain_update(name: str, folder: Path, data: list[dict[str, Tensor]]) -> Tens
     return flat_weights(model) - before
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY_NAME
 def test_with_labels_the_update_is_plain_trainers(tmp_path, name):
     """Of texts of one length: transformers' answers have a share in padding, ours have none."""
     data = unpadded(name)
@@ -177,7 +178,7 @@ class CountedTeacher(LiveTeacher):
         self.forwards += 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY_NAME
 def test_the_teacher_does_not_run_in_evaluation_and_metrics_get_predictions(tmp_path, name):
     seen: list[EvalPrediction] = []
 

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from builders import distill_trainer, flat_weights
 from image_models import CLASSES, image_batch, image_examples, image_model
+from tiers import mostly_slow
 
 from hf_distill import TeacherSequence
 from hf_distill.analysis.latency import latency_info
@@ -101,7 +102,11 @@ SPLIT_CASES: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "curriculum"), SPLIT_CASES, ids=str)
+@pytest.mark.parametrize(
+    ("kind", "curriculum"),
+    mostly_slow(SPLIT_CASES, quick=lambda kind, curriculum: "objectives" not in curriculum),
+    ids=str,
+)
 def test_how_images_are_split_does_not_change_the_update(tmp_path, kind, curriculum):
     stages = 3 if curriculum["name"] == "extraction" else 1  # of one step each
     whole, *others = updates_of(tmp_path, kind, curriculum, max_steps=stages)
@@ -145,7 +150,9 @@ def test_the_value_of_an_image_does_not_depend_on_its_number_of_positions(tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["resnet", "convnext", "vit"])
-@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize(
+    "name", mostly_slow(FEATURES, quick=lambda name: name in ("attention_kl", "similarity_preserving"))
+)
 def test_every_objective_on_layers_trains_an_image_classifier(tmp_path, kind, name):
     if name == "attention_kl" and kind != "vit":
         with pytest.raises(ValueError, match=r"attention_kl reads attentions .* does not have; compare"):
@@ -158,7 +165,7 @@ def test_every_objective_on_layers_trains_an_image_classifier(tmp_path, kind, na
     assert values[-1] < values[0]
 
 
-@pytest.mark.parametrize("kind", ["resnet", "convnext", "vit"])
+@pytest.mark.parametrize("kind", mostly_slow(["resnet", "convnext", "vit"], quick=lambda kind: kind == "convnext"))
 def test_extraction_ends_images_early_and_teaches(tmp_path, kind):
     trainer = image_trainer(
         tmp_path, kind, {"name": "extraction", "steps": 20, "calibration_examples": 8}, max_steps=50

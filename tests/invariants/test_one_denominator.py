@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from builders import distill_trainer, examples, tiny_model
 from objective_runs import CASES, Case, Examples, data_of, step_of
+from tiers import mostly_slow
 from torch import Tensor
 from updates import assert_same_update, update_of
 
@@ -15,18 +16,18 @@ from hf_distill.reading.signals import IGNORE_INDEX
 
 ANSWER = ("start_positions", "end_positions")
 SPLITS = [(8, 1), (2, 4), (1, 8)]
-# Heads whose rows are selected as those of others: a few objectives look at them in the quick tests, all in the slow.
-ALIKE = ("token_classification", "question_answering", "seq2seq_lm")
-TELLING = ("cross_entropy", "forward_kl", "x_divergence", "hidden_mse")
+# Heads that select their rows unlike each other, and objectives that read labels, logits, passes and layers.
+HEADS = ("causal_lm", "classification")
+TELLING = ("cross_entropy", "forward_kl", "x_divergence", "hidden_mse", "rkd", "ckd")
 
 
-def param(case: Case) -> Any:
-    slow = case.head in ALIKE and case.name not in TELLING
-    return pytest.param(case, id=case.id, marks=pytest.mark.slow if slow else ())
+def of_each_kind(invariant: bool) -> list[Any]:
+    cases = [pytest.param(case, id=case.id) for case in CASES if case.objective.partition_invariant == invariant]
+    return mostly_slow(cases, quick=lambda case: case.head in HEADS and case.name in TELLING)
 
 
-INVARIANT = [param(case) for case in CASES if case.objective.partition_invariant]
-RELATIONAL = [param(case) for case in CASES if not case.objective.partition_invariant]
+INVARIANT = of_each_kind(True)
+RELATIONAL = of_each_kind(False)
 
 
 @pytest.mark.parametrize("case", INVARIANT)

@@ -37,6 +37,7 @@ def test_a_killed_run_that_generates_in_between_resumes_bitwise(tmp_path, step):
     assert len(logs[0]) == 7
 
 
+@pytest.mark.slow
 def test_resuming_against_a_teacher_that_moved_names_both_commits(tmp_path):
     teacher = save_teacher_run(tmp_path / "teacher")
     trainer = make_trainer(tmp_path / "run", teacher, FIXED, None)
@@ -56,6 +57,7 @@ def test_resuming_with_another_curriculum_is_refused(tmp_path):
         make_trainer(tmp_path / "run", teacher, {"name": "one_shot"}, None).train(resume_from_checkpoint=True)
 
 
+@pytest.mark.slow
 def test_a_half_written_checkpoint_is_passed_over_by_resume(tmp_path):
     teacher = save_teacher_run(tmp_path / "teacher")
     make_trainer(tmp_path / "run", teacher, FIXED, None).train()

@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from builders import HEADS, bert_config, distill_trainer, examples, save_teacher_run, tiny_model
 from safetensors.torch import load_file, save_file
+from tiers import mostly_slow
 from transformers import BertForSequenceClassification, PreTrainedModel
 
 from hf_distill import TeacherSequence
@@ -42,10 +43,13 @@ def with_old_names(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("head", "names"),
-    [
-        *((head, "as the module's") for head in HEADS),
-        *((head, "converted on loading") for head in HEADS if head not in ("causal_lm", "seq2seq_lm")),
-    ],
+    mostly_slow(
+        [
+            *((head, "as the module's") for head in HEADS),
+            *((head, "converted on loading") for head in HEADS if head not in ("causal_lm", "seq2seq_lm")),
+        ],
+        quick=lambda head, names: head in ("classification", "causal_lm"),
+    ),
 )
 def test_the_same_memory_holds_what_a_fresh_load_of_the_revision_would(tmp_path, head, names):
     folder = save_teacher_run(tmp_path, head, steps=STEPS)

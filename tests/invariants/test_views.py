@@ -174,6 +174,7 @@ def test_extraction_has_no_views_before_its_last_stage(tmp_path):
 SPLITS = [(8, 1), (4, 2), (2, 4)]
 
 
+@pytest.mark.slow
 def test_how_examples_are_split_does_not_change_the_update_of_a_view(tmp_path):
     whole, *others = [updates(tmp_path / str(size), size, steps) for size, steps in SPLITS]
     for other in others:
@@ -267,6 +268,7 @@ def test_a_killed_run_resumes_with_the_same_views(tmp_path):
     assert "objective/forward_kl@token_cutmix" in undisturbed.state.log_history[0]
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_from_a_checkpoint_draws_the_same_views(tmp_path):
     weights = []
     for first in (None, 3):

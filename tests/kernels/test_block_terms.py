@@ -41,7 +41,7 @@ def assert_is_the_sum(terms: list[RowTerm], *, shared: int = 9) -> None:
 
 
 @pytest.mark.parametrize(
-    "pair", itertools.permutations(CLOSED[:4] + CLOSED[6:7] + CLOSED[9:10] + CLOSED[-1:] + OPEN[:1], 2), ids=str
+    "pair", list(itertools.permutations(CLOSED[:4] + CLOSED[6:7] + CLOSED[9:10] + CLOSED[-1:] + OPEN[:1], 2)), ids=str
 )
 def test_no_term_sees_what_the_one_before_it_left_behind(pair):
     assert_is_the_sum([RowTerm(objective=pair[0], weight=0.4), RowTerm(objective=pair[1], weight=2.0)])

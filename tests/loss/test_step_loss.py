@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from builders import distill_trainer, tiny_model
+from tiers import mostly_slow
 from updates import update_of
 
 OBJECTIVES = [
@@ -31,7 +32,11 @@ def trained(folder, head: str, *, whole: bool, **changes):
 
 
 @pytest.mark.parametrize("head", ["masked_lm", "causal_lm"])
-@pytest.mark.parametrize("objectives", OBJECTIVES, ids=lambda terms: "+".join(term["name"] for term in terms))
+@pytest.mark.parametrize(
+    "objectives",
+    mostly_slow(OBJECTIVES, quick=lambda terms: len(terms) == 1),
+    ids=lambda terms: "+".join(term["name"] for term in terms),
+)
 @pytest.mark.parametrize("label_mix", [0.0, 0.3])
 def test_tiles_make_the_update_of_whole_logits(tmp_path, head, objectives, label_mix):
     curriculum = {"name": "one_shot", "objectives": objectives, "label_mix": label_mix}

@@ -53,13 +53,14 @@ def run(folder, head: str, backend: str | None, **changes):
     return trainer, seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "backend"),
     [
         ("masked_lm", "aot_eager"),
-        *(pytest.param(head, "eager", marks=pytest.mark.slow) for head in HEADS),
+        *((head, "eager") for head in HEADS),
         # It compiles for minutes; what it is given is the same for every head.
-        pytest.param("masked_lm", "inductor", marks=[pytest.mark.slow, NEEDS_A_COMPILER]),
+        pytest.param("masked_lm", "inductor", marks=NEEDS_A_COMPILER),
     ],
 )
 def test_compiling_keeps_the_update_the_names_and_the_tiles(tmp_path, head, backend):
@@ -75,6 +76,7 @@ def test_compiling_keeps_the_update_the_names_and_the_tiles(tmp_path, head, back
     assert set(files[0]) == set(files[1])
 
 
+@pytest.mark.slow
 def test_the_whole_student_is_not_compiled_once_more(tmp_path):
     """accelerate would wrap head and loss, and the teacher, in one graph each."""
     trainer, _ = run(tmp_path, "masked_lm", "eager")
@@ -88,6 +90,7 @@ def test_a_student_is_not_compiled_unasked():
     assert model.bert._compiled_call_impl is None
 
 
+@pytest.mark.slow
 def test_a_switch_is_heard_by_a_compiled_teacher(tmp_path):
     folder = save_teacher_run(tmp_path / "teacher", "masked_lm", steps=(10, 20))
     curriculum = {"name": "two_shot", "revision": "checkpoint-10", "steps": 2}

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiers import mostly_slow
 from torch import Tensor
 
 from hf_distill.loss.reduction import UNITS, reduce_values
@@ -51,13 +52,16 @@ WHOLE_FORWARD = frozenset({"attention_kl", "pkt", "relation_kl", "rkd", "similar
 
 # Heads whose rows and logits are those of a masked language model, for all that an objective sees of them.
 LIKE_A_MASKED_MODEL = frozenset({"token_classification", "seq2seq_lm"})
-CASES = [
-    pytest.param(name, fields, head, id="-".join([name, *map(str, fields.values()), head]))
-    for name in OBJECTIVES
-    if name not in WHOLE_FORWARD
-    for fields in ARGUMENTS.get(name, [{}])
-    for head in sorted(OBJECTIVES.get(name).heads - LIKE_A_MASKED_MODEL)
-]
+CASES = mostly_slow(
+    [
+        pytest.param(name, fields, head, id="-".join([name, *map(str, fields.values()), head]))
+        for name in OBJECTIVES
+        if name not in WHOLE_FORWARD
+        for fields in ARGUMENTS.get(name, [{}])
+        for head in sorted(OBJECTIVES.get(name).heads - LIKE_A_MASKED_MODEL)
+    ],
+    quick=lambda name, fields, head: head == min(OBJECTIVES.get(name).heads),
+)
 
 
 def objective_of(name: str, fields: dict[str, Any]) -> Objective:

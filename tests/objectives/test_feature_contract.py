@@ -18,6 +18,7 @@ from feature_cases import (
     signals_of,
     values_of,
 )
+from tiers import mostly_slow
 from torch import Tensor
 
 from hf_distill.objectives import OBJECTIVES, FeatureObjective
@@ -32,11 +33,14 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "rkd": [{}, {"angle": 0.0}, {"distance": 0.0}],
     "similarity_preserving": [{}],
 }
-CASES = [
-    pytest.param(name, fields, id="-".join([name, *map(str, fields.values())]))
-    for name, variants in VARIANTS.items()
-    for fields in variants
-]
+CASES = mostly_slow(
+    [
+        pytest.param(name, fields, id="-".join([name, *map(str, fields.values())]))
+        for name, variants in VARIANTS.items()
+        for fields in variants
+    ],
+    quick=lambda name, fields: not fields,
+)
 EVERY_CASE = pytest.mark.parametrize(("name", "fields"), CASES)
 INVARIANT = [case for case in CASES if OBJECTIVES.get(case.values[0])(**case.values[1]).partition_invariant]
 BATCH_RELATIONAL = [case for case in CASES if case not in INVARIANT]

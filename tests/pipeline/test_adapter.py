@@ -53,6 +53,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, RunRecor
     return recipe, run_recipe(recipe)
 
 
+@pytest.mark.slow
 def test_the_exported_student_is_its_base_with_the_adapter_merged(finished):
     recipe, record = finished
     folder = Path(recipe.output_dir) / record.runs[0].folder
@@ -68,6 +69,7 @@ def test_the_exported_student_is_its_base_with_the_adapter_merged(finished):
         assert not torch.allclose(merged(inputs=inputs).logits, beside(inputs=inputs).logits, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_exported_student_has_the_metrics_that_were_recorded(finished):
     recipe, record = finished
     run = FinishedRun(recipe)
@@ -77,6 +79,7 @@ def test_the_exported_student_has_the_metrics_that_were_recorded(finished):
         assert (logits.argmax(-1) == labels).float().mean().item() == pytest.approx(recorded.final_metrics["accuracy"])
 
 
+@pytest.mark.slow
 def test_the_record_names_the_adapter_and_pins_the_base(finished):
     _, record = finished
     assert record.student["lora"] == WHOLE
@@ -87,6 +90,7 @@ def test_the_record_names_the_adapter_and_pins_the_base(finished):
     assert record.teacher["kind"] == "adapter_off"
 
 
+@pytest.mark.slow
 def test_a_student_cut_short_becomes_the_same_student(finished, tmp_path):
     recipe, record = finished
     again = recipe_of(tmp_path, Path(recipe.student.model["pretrained"]), seeds=[0])
@@ -139,6 +143,7 @@ def test_modules_that_are_not_there_are_refused_with_the_key():
     assert check_adapter(student_of(None)) is None
 
 
+@pytest.mark.slow
 def test_the_adapter_alone_is_kept_in_checkpoints(finished, tmp_path):
     recipe, _ = finished
     training = {**SHORT, "save_steps": 12}
@@ -158,6 +163,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, finished) -> tuple[Recipe, R
     return recipe, run_recipe(recipe)
 
 
+@pytest.mark.slow
 def test_an_adapter_alone_says_what_the_merged_student_says(finished, alone):
     folders = [Path(recipe.output_dir) / record.runs[0].folder for recipe, record in (finished, alone)]
     assert (folders[1] / "adapter_model.safetensors").is_file()
@@ -172,6 +178,7 @@ def test_an_adapter_alone_says_what_the_merged_student_says(finished, alone):
         torch.testing.assert_close(peft(inputs=inputs).logits, wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_analyses_find_a_student_of_which_only_the_adapter_is_left(alone):
     recipe, record = alone
     run = FinishedRun(recipe)

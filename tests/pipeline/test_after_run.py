@@ -25,6 +25,7 @@ def recipe(tmp_path_factory):
     return recipe
 
 
+@pytest.mark.slow
 def test_the_page_of_the_run_shows_them(recipe):
     root = Path(recipe.output_dir)
     for name in ("evaluation.json", "evaluation.csv", "evaluation.md", "analysis/sensitivity.json", "pareto.png"):
@@ -34,6 +35,7 @@ def test_the_page_of_the_run_shows_them(recipe):
     assert "How evenly parameters contribute" in html
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_made_again(recipe):
     root = Path(recipe.output_dir)
     kept = [root / "analysis/sensitivity.json", root / "analysis/sensitivity.png"]
@@ -45,6 +47,7 @@ def test_what_is_there_is_not_made_again(recipe):
     assert kept[0].is_file()
 
 
+@pytest.mark.slow
 def test_they_decide_nothing_about_the_students(recipe):
     without = Recipe.from_dict({**recipe.to_dict(), "report": {"enabled": False}})
     assert without.fingerprint() == recipe.fingerprint()

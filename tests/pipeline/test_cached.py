@@ -15,6 +15,8 @@ from hf_distill.pipeline.caching import cache_recipe, codec_spec
 from hf_distill.pipeline.run import run_recipe
 from hf_distill.recipe.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 COMPARE = {"one_shot": {"name": "one_shot"}, "two_shot": {"name": "two_shot", "revision": "auto", "steps": 20}}
 
 
@@ -129,7 +131,6 @@ def test_a_stale_cache_is_refused_by_name_before_any_training(tmp_path: Path, ca
     assert_refused(recipe, r"are stale: they are of the teacher revision 'checkpoint-40' at sha256:")
 
 
-@pytest.mark.slow
 def test_foreign_texts_are_refused_by_name(tmp_path: Path) -> None:
     text = write_text(tmp_path / "text")
     recipe = text_recipe(tmp_path / "run", text, "masked_lm")

@@ -64,6 +64,7 @@ def test_a_second_call_asks_the_teacher_nothing(tmp_path: Path, finished: Any) -
     assert (again.manifest.files, again.manifest.walks) == (first.manifest.files, first.manifest.walks)
 
 
+@pytest.mark.slow
 def test_a_recipe_that_grew_adds_what_is_missing(tmp_path: Path, finished: Any) -> None:
     mapping = parity_mapping(tmp_path / "run", compare={"one_shot": {"name": "one_shot"}})
     mapping["teacher"] = {"source": str(finished.root / "teacher")}

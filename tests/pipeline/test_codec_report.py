@@ -31,6 +31,7 @@ def test_a_vocabulary_has_all_codecs(tmp_path: Path) -> None:
     assert any(figure.on_front for figure in found.figures)
 
 
+@pytest.mark.slow
 def test_a_cache_stands_for_the_recipe_that_it_was_written_for(tmp_path: Path, finished: Any) -> None:
     recipe = finished.copy(tmp_path / "run")
     cache_recipe(recipe, codec={"name": "logits"})

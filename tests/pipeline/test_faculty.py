@@ -62,6 +62,7 @@ def check(recipe: Recipe) -> None:
 # ---- what taught ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TEACHERS)
 def test_the_record_says_who_taught_and_reads_back(done, kind):
     record = RunRecord.load(done[kind].root)
@@ -72,6 +73,7 @@ def test_the_record_says_who_taught_and_reads_back(done, kind):
     assert taught <= {revision.name for revision in record.revisions()}
 
 
+@pytest.mark.slow
 def test_each_assistant_learns_from_the_one_before_and_the_last_teaches_the_students(done):
     run = done["takd"]
     assert list(run.models) == ["teacher", "assistant 1", "assistant 2"]
@@ -84,6 +86,7 @@ def test_each_assistant_learns_from_the_one_before_and_the_last_teaches_the_stud
     assert run.record.teacher["final_metrics"] == run.models["assistant 2"]["final_metrics"]
 
 
+@pytest.mark.slow
 def test_an_assistant_ends_where_its_own_trainer_would_take_it(done, tmp_path):
     """The same training as a student of a recipe whose teacher it is."""
     source = str(done["takd"].root / "teacher")
@@ -95,6 +98,7 @@ def test_an_assistant_ends_where_its_own_trainer_would_take_it(done, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.slow
 def test_a_ladder_has_the_assistants_below_the_teacher(done):
     run = done["ladder"]
     (entry,) = run.record.revisions()
@@ -108,6 +112,7 @@ def test_a_ladder_has_the_assistants_below_the_teacher(done):
     assert all(sum(share) == pytest.approx(1.0) for share in shares)
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_trained_members_is_scored_as_one(done):
     run = done["ensemble"]
     (entry,) = run.record.revisions()
@@ -125,6 +130,7 @@ def test_an_ensemble_of_trained_members_is_scored_as_one(done):
     assert run.record.teacher["final_metrics"]["accuracy"] == pytest.approx(right)
 
 
+@pytest.mark.slow
 def test_the_scores_of_a_pruned_mix_are_those_of_the_mix(done):
     run = done["pruned_mix"]
     model = AutoModelForSequenceClassification.from_pretrained(run.root / "teacher" / "checkpoint-60")
@@ -139,6 +145,7 @@ def test_the_scores_of_a_pruned_mix_are_those_of_the_mix(done):
     assert [entry.members[0].name for entry in run.record.revisions()] == [f"checkpoint-{n}" for n in (20, 40, 60)]
 
 
+@pytest.mark.slow
 def test_a_self_teacher_is_made_anew_for_every_student(done, tmp_path):
     """A student must not learn from the average of the student before it."""
     run = done["ema"]
@@ -149,6 +156,7 @@ def test_a_self_teacher_is_made_anew_for_every_student(done, tmp_path):
     assert "scores" not in alone.teacher
 
 
+@pytest.mark.slow
 def test_a_ladder_measures_its_quantiles_for_every_student(done, tmp_path):
     """Otherwise the second student would depend on which one was trained before it in the same session."""
     root = tmp_path / "run"
@@ -187,6 +195,7 @@ def test_language_models_are_taught_in_the_same_ways(tmp_path, head, kind):
 # ---- running it again ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TEACHERS)
 def test_a_second_run_trains_nobody_again(done, tmp_path, kind):
     root = tmp_path / "run"
@@ -199,6 +208,7 @@ def test_a_second_run_trains_nobody_again(done, tmp_path, kind):
     assert again.teacher.get("final_metrics") == done[kind].record.teacher.get("final_metrics")
 
 
+@pytest.mark.slow
 def test_assistants_of_a_teacher_that_moved_are_refused(done, tmp_path):
     shutil.copytree(done["takd"].root / "teacher", tmp_path / "source")
     teacher = {"source": str(tmp_path / "source"), "assistants": [assistant(40)]}
@@ -209,6 +219,7 @@ def test_assistants_of_a_teacher_that_moved_are_refused(done, tmp_path):
         run_recipe(recipe)
 
 
+@pytest.mark.slow
 def test_an_assistant_that_moved_under_finished_students_is_refused(done, tmp_path):
     root = tmp_path / "run"
     shutil.copytree(done["takd"].root, root)
@@ -218,6 +229,7 @@ def test_an_assistant_that_moved_under_finished_students_is_refused(done, tmp_pa
         run_recipe(teaching_recipe(root, "takd"))
 
 
+@pytest.mark.slow
 def test_an_assistant_may_learn_from_its_teachers_revisions(tmp_path):
     two_shot = assistant(40, name="two_shot", revision="auto", steps=8)
     teacher = {**TEACHERS["takd"], "assistants": [two_shot]}
@@ -229,6 +241,7 @@ def test_an_assistant_may_learn_from_its_teachers_revisions(tmp_path):
     assert record.teacher["models"][1]["learned_from"] == "the teacher, by two_shot"
 
 
+@pytest.mark.slow
 def test_students_may_learn_from_an_assistants_revisions(tmp_path):
     curriculum = {"name": "two_shot", "revision": 12, "steps": 12}
     record = run_recipe(teaching_recipe(tmp_path, "takd", curriculum=curriculum))

@@ -134,6 +134,7 @@ def test_students_of_text_recipes_load_without_hf_distill(tmp_path):
     assert loaded == [["BertForMaskedLM", [], False], ["GPT2LMHeadModel", [], False]]
 
 
+@pytest.mark.slow
 def test_a_gpt2_student_of_parity_loads_with_plain_transformers(tmp_path):
     gpt2 = {"architecture": "gpt2", "config": {"n_head": 2, "n_layer": 1}}
     training = {**SGD, "max_steps": 4, "eval_steps": 2, "save_steps": 2, "per_device_train_batch_size": 8}
@@ -191,6 +192,7 @@ def test_only_what_is_missing_is_trained(tmp_path, finished):
     )
 
 
+@pytest.mark.slow
 def test_a_seed_more_trains_its_students_only(tmp_path, finished):
     mapping = finished.copy(tmp_path / "run").to_dict()
     mapping["compare"] = {**mapping["compare"], "three": {"name": "one_shot", "training": {"max_steps": 3}}}

@@ -260,6 +260,7 @@ RECIPES = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(RECIPES)
 def test_yaml_to_recipe_to_yaml_is_a_fixed_point(mapping: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ def test_nothing_beside_is_nothing_shown(tmp_path):
     assert contributions_section(None) is None
 
 
+@pytest.mark.slow
 def test_evaluation_and_sensitivity_are_on_the_page(folder):
     sample_evaluation().save(folder)
     html = write_report(sample_record(), folder).read_text(encoding="utf-8")
@@ -44,6 +45,7 @@ def test_evaluation_and_sensitivity_are_on_the_page(folder):
     assert "evenly" not in html
 
 
+@pytest.mark.slow
 def test_names_of_models_cannot_inject_html(tmp_path):
     evil = "<script>alert(1)</script>"
     sample_evaluation(models=[result("x", name=evil), result("y", curriculum=evil, seed=0)]).save(tmp_path)

@@ -38,6 +38,7 @@ def test_the_page_has_a_table_and_a_picture_a_block_and_the_reason(folders, tmp_
     assert "third stands apart" in text
 
 
+@pytest.mark.slow
 def test_runs_are_left_as_they_were(folders, tmp_path):
     before = {file: file.read_bytes() for folder in folders for file in folder.iterdir()}
     write_comparison(folders, tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from evaluated import downstream_block
 from sample_records import sample_record
 
@@ -58,6 +59,7 @@ def test_a_record_without_them_or_with_none_finished_has_no_section(tmp_path):
         assert downstream_csv(record) == {}
 
 
+@pytest.mark.slow
 def test_names_cannot_inject_html(tmp_path):
     block = downstream_block()
     block.runs[0].curriculum = "<script>alert(1)</script>"

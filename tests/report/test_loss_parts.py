@@ -39,6 +39,7 @@ def test_panel_shows_only_the_curricula_that_logged_the_part():
     assert [curve.place for curve in panels["objective/kl"]] == [1, 2]
 
 
+@pytest.mark.slow
 def test_picture_grows_by_rows(tmp_path):
     info = loss_parts_info(sample_record())
     with Image.open(plot_loss_parts(info, tmp_path / "three.png")) as image:

@@ -116,6 +116,7 @@ def test_values_of_the_record_cannot_inject_html(tmp_path):
     assert html.count("&lt;script&gt;") >= 5
 
 
+@pytest.mark.slow
 def test_tokens_are_on_no_page(tmp_path):
     token = "hf_" + "Zz" * 17
     record = sample_record(command=["hf-distill", "run", "r.yaml", "--set", f"training.hub_token={token}"])
@@ -128,6 +129,7 @@ def test_tokens_are_on_no_page(tmp_path):
         assert b"plain-looking-secret" not in content
 
 
+@pytest.mark.slow
 def test_writing_the_page_does_not_change_the_record(tmp_path):
     record = sample_record()
     before = record.to_dict()
@@ -136,6 +138,7 @@ def test_writing_the_page_does_not_change_the_record(tmp_path):
     assert "<h1>Another title</h1>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_do_not_break_the_page(tmp_path):
     record = sample_record()
     record.runs[0].final_metrics["accuracy"] = float("nan")

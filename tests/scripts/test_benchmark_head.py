@@ -53,6 +53,7 @@ def test_the_floor_is_the_four_products(contenders):
     assert watch.products == 4
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
 def test_extra_memory_is_what_a_way_needs_at_most():
     # In a process of its own: what one has freed before it may take again, and its resident memory does not rise.

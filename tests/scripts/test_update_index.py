@@ -54,11 +54,13 @@ def test_every_recipe_is_in_the_index_once_and_what_was_written_stays(script):
     assert page.endswith(PAGE.partition(script.END)[2])
 
 
+@pytest.mark.slow
 def test_written_twice_it_is_the_same(script):
     once = script.indexed(PAGE)
     assert script.indexed(once) == once
 
 
+@pytest.mark.slow
 def test_a_remark_in_the_place_of_a_result_stays_until_there_is_one(script):
     once = script.indexed(PAGE)
     row = next(line for line in once.splitlines() if "](parity/gpt2.yaml)" in line)

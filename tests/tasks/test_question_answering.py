@@ -119,6 +119,7 @@ def test_impossible_fields_are_refused(fields: dict[str, Any], message: str) -> 
         build(**fields)
 
 
+@pytest.mark.slow
 def test_a_reader_can_be_distilled(tmp_path: Path) -> None:
     training = {
         "use_cpu": True,

@@ -86,6 +86,7 @@ def test_numbers_without_names_are_no_tags(tmp_path: Path) -> None:
         build(folder, labels=["O"])
 
 
+@pytest.mark.slow
 def test_a_tagger_can_be_distilled(tmp_path: Path) -> None:
     folder = write_tagged(tmp_path / "data", splits=("train", "validation", "test"), count=40)
     training = {
@@ -133,6 +134,7 @@ def test_a_tagger_can_be_distilled(tmp_path: Path) -> None:
     assert tuple(config["id2label"].values()) == TAGS
 
 
+@pytest.mark.slow
 def test_the_real_tweets_are_read(shared_data: Path, tmp_path: Path) -> None:
     data = build(shared_data / "wnut_17", further_splits=["test"]).prepare(seed=0, cache_dir=tmp_path)
     assert (data.description["train_rows"], data.description["validation_rows"]) == (3394, 1009)

@@ -83,6 +83,7 @@ def test_a_signature_belongs_to_its_settings(folder: Path) -> None:
     assert (about["source_lang"], about["target_lang"]) == ("en", "de")
 
 
+@pytest.mark.slow
 def test_multi30k_has_its_rows_and_texts(shared_data: Path) -> None:
     task = build(shared_data / "multi30k" / "en-de")
     sizes = {}

@@ -217,6 +217,7 @@ def default_edges(data: list) -> torch.Tensor:
     return source.state.edges
 
 
+@pytest.mark.slow
 def test_a_checkpoint_keeps_the_quantiles_and_a_new_training_measures_its_own(tmp_path):
     saved = {"save_strategy": "steps", "save_steps": 2}
     trainer = distill_trainer(tmp_path / "run", teacher=ladder(), **saved)

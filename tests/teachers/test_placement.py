@@ -21,6 +21,7 @@ def test_a_placed_teacher_is_frozen():
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_compiled_teacher_is_compiled_once_for_all_trainings():
     model, placement = tiny_model("masked_lm"), Placement(compiled="eager")

@@ -231,6 +231,7 @@ def test_names_that_transformers_converts_on_loading_are_swapped_too(tmp_path):
     assert all(torch.equal(value, expected[name]) for name, value in teacher.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_parity_teacher_loads_in_a_process_that_imported_no_task(tmp_path):
     from hf_distill.tasks.parity_model import ParityMlpConfig, ParityMlpForSequenceClassification
 

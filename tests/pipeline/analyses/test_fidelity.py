@@ -38,6 +38,7 @@ def test_numbers_are_those_of_the_models_on_the_held_out_data(tmp_path):
     assert [file.name for file in answer.files] == ["fidelity.json", "fidelity.png", "calibration.png"]
 
 
+@pytest.mark.slow
 def test_copy_of_a_revision_is_nearest_to_it(tmp_path):
     run = parity_run(tmp_path / "run")
     copy = run.workspace.student("labels", 0) / "model.safetensors"
@@ -49,6 +50,7 @@ def test_copy_of_a_revision_is_nearest_to_it(tmp_path):
     assert only["checkpoint-20"][3:] == (None, None, None)
 
 
+@pytest.mark.slow
 def test_language_models_are_compared_where_tokens_are_masked(tmp_path):
     run = text_run(tmp_path / "run", "masked_lm", steps=(10,), students=("one_shot",), seeds=(0,))
     answer = analyze_fidelity(run)

@@ -15,6 +15,7 @@ from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.tasks import ParityMlpForSequenceClassification
 
 
+@pytest.mark.slow
 def test_each_model_is_measured_on_its_own_weights(tmp_path):
     run = parity_run(tmp_path / "run")
     answer = analyze_influence(run, examples=300, order=2)
@@ -39,6 +40,7 @@ def test_each_model_is_measured_on_its_own_weights(tmp_path):
     assert [degree["degree"] for degree in kept[0]["degrees"]] == [1, 2]
 
 
+@pytest.mark.slow
 def test_picture_is_drawn_for_the_teacher_only(tmp_path):
     run = parity_run(tmp_path / "run")
     names = [file.name for file in analyze_influence(run, which="teacher", examples=50).files]

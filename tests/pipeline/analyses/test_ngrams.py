@@ -11,6 +11,7 @@ from analysed_run import parity_run, text_run
 from hf_distill.pipeline.analyses.ngrams import _texts, analyze_ngrams
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["masked_lm", "causal_lm"])
 def test_every_model_gets_a_distance_for_every_n(tmp_path, task):
     run = text_run(tmp_path / "run", task, steps=(10, 20), students=("one_shot",), seeds=(0,))
@@ -40,6 +41,7 @@ def test_text_is_restored_where_the_task_has_masked_it(tmp_path):
         assert texts.ordinary[hidden].all()
 
 
+@pytest.mark.slow
 def test_hidden_attention_changes_what_a_model_says(tmp_path):
     run = text_run(tmp_path / "run", "masked_lm", steps=(10,), students=())
     (seen,) = analyze_ngrams(run, positions=[7], examples=8).rows

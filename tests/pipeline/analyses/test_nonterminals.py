@@ -27,6 +27,7 @@ def pcfg_run(folder, name="pcfg", **settings):
     return write_run(folder, task, MODELS[name], **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_gets_an_accuracy_for_every_height(tmp_path, name):
     run = pcfg_run(tmp_path / "run", name, steps=(10, 20), students=("one_shot",))
@@ -90,6 +91,7 @@ def test_a_root_without_a_choice_is_refused(tmp_path):
         analyze_nonterminals(run)
 
 
+@pytest.mark.slow
 def test_ngrams_of_a_grammar_hide_what_training_hid_and_ask_what_it_predicted(tmp_path):
     """The task's attention mask is 0 where something is to be predicted: these positions are text all the same."""
     run = pcfg_run(tmp_path / "run", steps=(10, 20), students=())

@@ -22,6 +22,7 @@ from hf_distill.tasks import ParityMlpForSequenceClassification
 from hf_distill.tasks.glue_subsets import glue_subsets
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_model_on_training_batches(tmp_path):
     run = parity_run(tmp_path / "run")
     answer = analyze_sensitivity(run, batches=3)
@@ -36,6 +37,7 @@ def test_numbers_are_those_of_the_model_on_training_batches(tmp_path):
     assert found["normalised"]["deviation"] == pytest.approx(info.normalised.deviation, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_pruning_begins_at_the_accuracy_of_the_whole_model(tmp_path):
     run = parity_run(tmp_path / "run")
     (row,) = analyze_sensitivity(run, which="teacher", batches=2).rows
@@ -45,6 +47,7 @@ def test_pruning_begins_at_the_accuracy_of_the_whole_model(tmp_path):
     assert row[5] == pytest.approx(torch.cat(right).double().mean().item())
 
 
+@pytest.mark.slow
 def test_pictures_show_the_first_seed_and_the_table_all(tmp_path):
     run = parity_run(tmp_path / "run")
     answer = analyze_sensitivity(run, batches=1, examples=8)
@@ -147,6 +150,7 @@ def test_scores_of_generated_texts_and_losses_are_stood_for_by_tokens(metric, he
     assert curve_metric(SimpleNamespace(metric=metric, head=head)) == shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["masked_lm", "causal_lm"])
 def test_language_models_have_a_sensitivity(tmp_path, task):
     run = text_run(tmp_path / "run", task, steps=(10,), students=(), seeds=(0,))

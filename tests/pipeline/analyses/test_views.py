@@ -54,6 +54,7 @@ def test_the_recipes_views_are_marked_and_asked_once(texts):
     assert all(file.is_file() for file in answer.files)
 
 
+@pytest.mark.slow
 def test_views_are_asked_on_batches_of_their_own(texts):
     alone, together = (
         kept(analyze_views(texts, names=names, **STEPS))
