@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from builders import bert_config, distill_trainer, flat_weights, tiny_model
+from tiers import mostly_slow
 from transformers import PreTrainedModel
 
 from hf_distill.analysis.revision_scores import score_revisions
@@ -53,12 +54,15 @@ WITH_LAYERS = {"name": "one_shot", "objectives": [{"name": "forward_kl"}, {"name
 
 @pytest.mark.parametrize(
     "config",
-    [
-        {},
-        {"curriculum": LABELS_AND_TEACHER},
-        {"curriculum": WITH_LAYERS},
-        {"gradient_accumulation_steps": 2, "teacher_window": True},
-    ],
+    mostly_slow(
+        [
+            {},
+            {"curriculum": LABELS_AND_TEACHER},
+            {"curriculum": WITH_LAYERS},
+            {"gradient_accumulation_steps": 2, "teacher_window": True},
+        ],
+        quick=lambda config: not config,
+    ),
     ids=["logits", "labels", "layers", "window"],
 )
 def test_the_order_of_the_teachers_classes_does_not_change_the_loss(tmp_path: Path, config: dict[str, Any]) -> None:

@@ -75,6 +75,7 @@ def test_a_finished_teacher_is_not_trained_again(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save_only_model", [False, True], ids=["resumed", "begun anew"])
 def test_an_interrupted_teacher_becomes_the_same_teacher(tmp_path, save_only_model):
     settings = {"optim": "adamw_torch", "learning_rate": 5e-3, "save_only_model": save_only_model}

@@ -10,6 +10,7 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from tables import TOKENIZER, sentence_rows, write_sentences, write_split
+from tiers import mostly_slow
 from tiny_recipes import SGD
 from transformers import EvalPrediction
 
@@ -71,7 +72,7 @@ def recipe(subset: str, folder: Path, output_dir: Path, **changes: Any) -> Recip
 # ---- end to end ----
 
 
-@pytest.mark.parametrize("subset", ["stsb", "mnli", "mrpc"])
+@pytest.mark.parametrize("subset", mostly_slow(["stsb", "mnli", "mrpc"], quick=lambda subset: subset == "mrpc"))
 def test_a_subset_can_be_distilled(subset: str, tmp_path: Path) -> None:
     record = run_recipe(recipe(subset, folder_of(tmp_path / "data", subset), tmp_path / "run"))
     metrics = record.runs[0].final_metrics

@@ -10,6 +10,7 @@ import torch
 from builders import flat_weights
 from safetensors import safe_open
 from source_cases import CASES, PEFT_WARNS, Case, batch_of, begun, student_model, teacher_model, trainer_of
+from tiers import mostly_slow
 from torch import nn
 from updates import assert_same_update, update_of
 
@@ -21,7 +22,10 @@ HIDDEN = {"name": "one_shot", "objectives": [{"name": "hidden_mse", "projector":
 SAVED = {"save_strategy": "steps", "save_steps": 2, "optim": "adamw_torch", "max_steps": 4}
 
 
-@pytest.fixture(params=CASES, ids=lambda case: case.name)
+EVERY_CASE = [pytest.param(case, id=case.name) for case in CASES]
+
+
+@pytest.fixture(params=mostly_slow(EVERY_CASE, quick=lambda case: case.name in ("sequence", "ema")))
 def case(request) -> Case:
     return request.param
 

@@ -45,6 +45,7 @@ def teacher(tmp_path: Path) -> Path:
     return save_teacher_run(tmp_path / "teacher")
 
 
+@pytest.mark.slow
 def test_run_that_stopped_resumes_to_the_same_weights(tmp_path: Path, teacher: Path) -> None:
     whole = make(tmp_path / "whole", teacher)
     whole.train()

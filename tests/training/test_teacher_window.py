@@ -8,6 +8,7 @@ import pytest
 import torch
 from builders import HEADS, distill_trainer, examples, flat_weights, tiny_model
 from ragged_texts import Collator
+from tiers import mostly_slow
 from transformers import LlamaConfig, LlamaForCausalLM, default_data_collator
 
 from hf_distill import LiveTeacher
@@ -51,7 +52,7 @@ def assert_same(one, other) -> None:
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("side", ["left", "right", "both"])
+@pytest.mark.parametrize("side", mostly_slow(["left", "right", "both"], quick=lambda side: side == "both"))
 def test_a_window_in_one_call_makes_the_same_update(tmp_path, head, side):
     """Texts of 4 to 12 tokens in micro-batches of two: the window pads all of them to its own length."""
     objectives = ["teacher_mean_squared_error"] if head == "regression" else ["forward_kl"]
