@@ -16,7 +16,7 @@ PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart env env-dev env-deepspeed test test-fast test-slow test-deepspeed check format clean
+.PHONY: help quickstart env env-dev env-deepspeed test test-fast test-slow test-deepspeed test-soak check format clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,9 @@ test-slow: $(VENV)/.installed-dev  ## Run what test-fast leaves out: slow, hub, 
 
 test-deepspeed: $(VENV)/.installed-deepspeed  ## Run the DeepSpeed tier, in about ten minutes; it needs a C++ compiler
 	PATH="$(abspath $(VENV))/bin:$$PATH" $(TEST) -m deepspeed $(ARGS)
+
+test-soak: $(VENV)/.installed-dev  ## Run the soak tier: 50 random kills, and every run ends as the undisturbed one
+	$(TEST) -m soak $(ARGS)
 
 check: $(VENV)/.installed-dev  ## Lint, check format and types, run the meta-tests
 	$(VENV)/bin/ruff check .
