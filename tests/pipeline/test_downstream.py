@@ -37,6 +37,7 @@ def copied(done, folder: Path, **changes) -> Recipe:
     return Recipe.from_dict({**recipe.to_dict(), "output_dir": str(folder), **changes})
 
 
+@pytest.mark.slow
 def test_every_beginning_is_fine_tuned_and_recorded(done):
     recipe, record = done
     (block,) = record.downstream
@@ -53,6 +54,7 @@ def test_every_beginning_is_fine_tuned_and_recorded(done):
     assert RunRecord.load(recipe.output_dir).to_dict() == record.to_dict()
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_begins_with_the_students_weights_and_new_ones_with_none(done, tmp_path):
     recipe = copied(done, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "finetune")
@@ -77,6 +79,7 @@ def test_a_fine_tuning_begins_with_the_students_weights_and_new_ones_with_none(d
     }
 
 
+@pytest.mark.slow
 def test_a_finished_stage_is_kept_and_a_broken_off_one_goes_on(done, tmp_path):
     recipe, record = copied(done, tmp_path / "run"), done[1]
     kept = tmp_path / "run/finetune/other"
@@ -88,6 +91,7 @@ def test_a_finished_stage_is_kept_and_a_broken_off_one_goes_on(done, tmp_path):
     assert ends[0] == ends[1]
 
 
+@pytest.mark.slow
 def test_a_block_added_to_a_finished_run_trains_no_student_again(done, tmp_path):
     recipe = copied(done, tmp_path / "run")
     text = Path(done[0].output_dir).parent / "text"
@@ -101,6 +105,7 @@ def test_a_block_added_to_a_finished_run_trains_no_student_again(done, tmp_path)
     assert [spec.name for spec in Recipe.load(tmp_path / "run/recipe.yaml").finetune] == ["other", "more"]
 
 
+@pytest.mark.slow
 def test_other_arguments_under_the_same_name_are_refused(done, tmp_path):
     recipe = copied(done, tmp_path / "run")
     block = {**recipe.to_dict()["finetune"][0], "training": {**QUICK, "learning_rate": 0.5}}
@@ -110,6 +115,7 @@ def test_other_arguments_under_the_same_name_are_refused(done, tmp_path):
         run_recipe(Recipe.from_dict({**recipe.to_dict(), "finetune": [block]}))
 
 
+@pytest.mark.slow
 def test_the_same_file_starts_from_a_trained_student_without_distilling(done, tmp_path):
     student = Path(done[0].output_dir) / "students/two_shot/seed-0"
     fields = {"compare": None, "curriculum": None, "student": {"model": {"pretrained": str(student)}}}
@@ -141,6 +147,7 @@ def test_each_student_is_fine_tuned_with_its_own_seed(tmp_path):
     assert starts[1].model["pretrained"].endswith("students/two_shot/seed-2")
 
 
+@pytest.mark.slow
 def test_report_tables_and_card_show_the_fine_tunings(done):
     root = Path(done[0].output_dir)
     page = (root / "report.html").read_text(encoding="utf-8")
@@ -153,6 +160,7 @@ def test_report_tables_and_card_show_the_fine_tunings(done):
     assert "| other | masked accuracy |" in card
 
 
+@pytest.mark.slow
 def test_what_a_fine_tuning_began_with_is_pinned(done):
     root, (block,) = Path(done[0].output_dir), done[1].downstream
     pins = {run.curriculum: run.began_with for run in block.runs}
@@ -162,6 +170,7 @@ def test_what_a_fine_tuning_began_with_is_pinned(done):
     assert pins["from_scratch"] is None
 
 
+@pytest.mark.slow
 def test_every_fine_tuned_model_has_a_card_whose_figures_are_the_records(done, monkeypatch, capsys):
     root, record = Path(done[0].output_dir), done[1]
     (block,) = record.downstream
@@ -186,6 +195,7 @@ def test_every_fine_tuned_model_has_a_card_whose_figures_are_the_records(done, m
     assert capsys.readouterr().out.strip()
 
 
+@pytest.mark.slow
 def test_a_card_is_there_when_its_fine_tuning_ends_and_not_only_when_the_run_does(done, tmp_path, monkeypatch):
     recipe = copied(done, tmp_path / "run")
     folder = tmp_path / "run/finetune/other"
@@ -202,6 +212,7 @@ def test_a_card_is_there_when_its_fine_tuning_ends_and_not_only_when_the_run_doe
     assert {card.parent.parent.name for card in folder.glob("*/*/README.md")} == {"two_shot", "from_scratch"}
 
 
+@pytest.mark.slow
 def test_settings_are_kept_beside_the_fine_tunings(done):
     kept = json.loads((Path(done[0].output_dir) / "finetune/other/finetune.json").read_text())
     assert kept["task"]["name"] == "masked_lm"

@@ -177,12 +177,15 @@ def lora() -> torch.nn.Module:
 
 @pytest.mark.parametrize(
     ("student", "teacher", "head"),
-    [
-        (distilbert, teacher_model, "masked_lm"),
-        (llama, lambda: teacher_model("causal_lm"), "causal_lm"),
-        (lambda: tiny_model("causal_lm", seed=1), llama, "causal_lm"),
-        pytest.param(lora, teacher_model, "masked_lm", marks=PEFT_WARNS),
-    ],
+    mostly_slow(
+        [
+            (distilbert, teacher_model, "masked_lm"),
+            (llama, lambda: teacher_model("causal_lm"), "causal_lm"),
+            (lambda: tiny_model("causal_lm", seed=1), llama, "causal_lm"),
+            pytest.param(lora, teacher_model, "masked_lm", marks=PEFT_WARNS),
+        ],
+        quick=lambda student, teacher, head: student is distilbert,
+    ),
     ids=["distilbert from bert", "llama from gpt2", "gpt2 from llama", "lora from bert"],
 )
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
