@@ -14,7 +14,7 @@ from hf_distill.atomic import atomic_write_json
 from hf_distill.pipeline.adapter import export, with_adapter
 from hf_distill.pipeline.final_metrics import final_metrics
 from hf_distill.pipeline.student_model import student_model
-from hf_distill.pipeline.training_arguments import training_arguments
+from hf_distill.pipeline.training_arguments import best_metric_named, training_arguments
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe.recipe import Recipe
 from hf_distill.run_record import StudentRun
@@ -76,7 +76,8 @@ def train_student(
     checkpoint = find_last_whole_checkpoint(folder) if folder.exists() else None
     resume = str(checkpoint) if checkpoint is not None and not trainer.args.save_only_model else None
     logger.info("%s, seed %d%s", label, trainer.args.seed, f", from {checkpoint.name}" if checkpoint else "")
-    trainer.train(resume_from_checkpoint=resume)
+    with best_metric_named("training"):
+        trainer.train(resume_from_checkpoint=resume)
     data = task.prepare(seed=trainer.args.seed, cache_dir=workspace.cache)
     metrics = final_metrics(trainer, data.further)
     export(trainer, recipe.student, base=lambda: student_model(recipe, task, data, workspace, quantized=False))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ QUIET_DEFAULTS: dict[str, Any] = {
     # The filter logs 0 for a loss that is not finite; a run that has diverged should look like one.
     "logging_nan_inf_filter": False,
 }
-AT_LEAST_ONE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+AT_LEAST_ONE = (
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "save_total_limit",
+)
+NOT_NEGATIVE = ("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps", "dataloader_num_workers")
+BY_EPOCHS = -1
+"""What `max_steps` is where `num_train_epochs` says how long a training is."""
 
 
 def training_arguments(
@@ -45,7 +54,7 @@ def training_arguments(
         path: Where the block stands in the recipe, for error messages.
 
     Raises:
-        ValueError: An unknown key, a wrong type, or a value that TrainingArguments refuses.
+        ValueError: An unknown key, a wrong type, a value that TrainingArguments refuses, or a package that is missing.
     """
     # Without `use_cpu`, two processes on a machine without an accelerator would silently be two runs of one.
     accelerated = torch.accelerator.is_available()
@@ -54,8 +63,26 @@ def training_arguments(
     values.update(output_dir=str(output_dir), curriculum=dict(curriculum), seed=seed, data_seed=seed)
     try:
         return task.config_class()(**values)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+@contextmanager
+def best_metric_named(path: str) -> Iterator[None]:
+    """Explain a `metric_for_best_model` that evaluations do not give, as the Trainer finds at the first of them.
+
+    Args:
+        path: Of the training block.
+
+    Raises:
+        ValueError: There is no such metric.
+    """
+    try:
+        yield
+    except KeyError as error:
+        if "metric_for_best_model" not in str(error):
+            raise
+        raise ValueError(f"{path}.metric_for_best_model: {error.args[0]}") from error
 
 
 def checked_training(training: Mapping[str, Any], *, task: Task, path: str) -> dict[str, Any]:
@@ -82,9 +109,21 @@ def _typed(key: str, value: Any, kind: Any, *, path: str) -> Any:
         typed = convert(value, kind, path=path)
     except TypeError:  # An annotation with classes of transformers, which looks at the value itself.
         return value
-    if key in AT_LEAST_ONE and typed < 1:
-        raise ValueError(f"{path}: expected at least 1, got {typed}")
-    if key in ("save_steps", "eval_steps", "logging_steps") and typed is not None and typed <= 0:
-        raise ValueError(f"{path}: expected steps, or a share of the run below 1, but got {typed:g}")
+    if typed is not None:
+        _check_range(key, typed, path)
     # 100 is kept for a float: TrainingArguments tells steps from shares by the value.
     return value if typed == value else typed
+
+
+def _check_range(key: str, value: Any, path: str) -> None:
+    """Refuse numbers that TrainingArguments takes and that train nothing, or end in another error much later."""
+    if key in AT_LEAST_ONE and value < 1:
+        raise ValueError(f"{path}: expected at least 1, got {value}")
+    if key in NOT_NEGATIVE and value < 0:
+        raise ValueError(f"{path}: expected at least 0, got {value:g}")
+    if key == "max_steps" and value < 1 and value != BY_EPOCHS:
+        raise ValueError(f"{path}: expected at least 1, or {BY_EPOCHS} to go by num_train_epochs, got {value}")
+    if key == "num_train_epochs" and value <= 0:
+        raise ValueError(f"{path}: expected more than 0, got {value:g}")
+    if key in ("save_steps", "eval_steps", "logging_steps") and value <= 0:
+        raise ValueError(f"{path}: expected steps, or a share of the run below 1, but got {value:g}")

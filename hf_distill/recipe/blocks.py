@@ -19,6 +19,7 @@ _ELSEWHERE = {
     "seed": "use the top-level `seeds` for students and `teacher.train.seed` for the teacher",
     "data_seed": "use the top-level `seeds` for students and `teacher.train.seed` for the teacher",
     "curriculum": "use the top-level `curriculum` or `compare`",
+    "resume_from_checkpoint": "a run that is stopped and started again goes on by itself",
     "hub_token": _IN_RECORD,
     "push_to_hub_token": _IN_RECORD,
 }

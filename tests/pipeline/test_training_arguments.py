@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hf_distill import ProgressiveDistillConfig
-from hf_distill.pipeline.training_arguments import checked_training, training_arguments
+from hf_distill.pipeline.training_arguments import best_metric_named, checked_training, training_arguments
 from hf_distill.seq2seq_trainer import ProgressiveDistillSeq2SeqConfig
 from hf_distill.tasks import Parity
 
@@ -58,6 +59,16 @@ def test_a_misspelt_key_gives_its_place_and_the_nearest_key():
         ("save_steps", 0, "expected steps"),
         ("logging_steps", -1, "expected steps"),
         ("per_device_train_batch_size", 0, "at least 1"),
+        ("save_total_limit", -1, "at least 1"),
+        ("learning_rate", -1, "at least 0, got -1"),
+        ("weight_decay", -0.1, "at least 0"),
+        ("max_grad_norm", -1.0, "at least 0"),
+        ("warmup_steps", -5, "at least 0"),
+        ("dataloader_num_workers", -1, "at least 0"),
+        ("max_steps", 0, "at least 1, or -1 to go by num_train_epochs"),
+        ("max_steps", -5, "at least 1, or -1"),
+        ("num_train_epochs", 0, "more than 0"),
+        ("num_train_epochs", -2.5, "more than 0"),
         ("gradient_accumulation_steps", 0, "at least 1"),
         ("at_switch", "reset", "expected 'continue' or 'reset_optimizer' or 'restart'"),
         ("lr_scheduler_kwargs", 3, "expected mapping or text or null"),
@@ -95,6 +106,27 @@ def test_numbers_as_yaml_writes_them_are_taken():
 def test_what_the_trainer_refuses_is_said_with_its_place(training, said):
     with pytest.raises(ValueError, match=f"^training: .*{said}"):
         arguments(training)
+
+
+def test_values_at_the_ends_of_their_ranges_are_taken():
+    given = {"max_steps": -1, "learning_rate": 0.0, "save_total_limit": None, "max_grad_norm": 0.0, "warmup_steps": 0}
+    assert {key: vars(arguments(given))[key] for key in given} == given
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is not None, reason="the package is there")
+def test_a_missing_package_is_said_with_its_place():
+    with pytest.raises(ValueError, match=r"^training: .*deepspeed"):
+        arguments({"deepspeed": {"zero_optimization": {"stage": 1}}})
+
+
+def test_a_best_metric_that_is_not_there_is_told_from_other_mistakes():
+    with (
+        pytest.raises(ValueError, match=r"^training\.metric_for_best_model: .*'eval_x'"),
+        best_metric_named("training"),
+    ):
+        raise KeyError("The `metric_for_best_model` training argument is set to 'eval_x', which is not found")
+    with pytest.raises(KeyError, match="other"), best_metric_named("training"):
+        raise KeyError("other")
 
 
 def test_the_recipes_own_data_is_not_changed():

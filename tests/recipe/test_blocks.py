@@ -19,6 +19,11 @@ def test_messages_name_the_place_that_is_given():
             check(value, path)
 
 
+def test_what_would_be_passed_over_in_silence_is_refused():
+    with pytest.raises(ValueError, match=r"^training\.resume_from_checkpoint: not here; .*goes on by itself"):
+        check_training({"resume_from_checkpoint": "runs/x/checkpoint-3"}, "training")
+
+
 def test_sound_blocks_pass():
     check_model({"architecture": "bert", "config": {}}, "x")
     check_model({"pretrained": "org/model", "revision": "main"}, "x")
