@@ -11,6 +11,7 @@ from hf_distill.pipeline.cells import Cell, build_trainer, task_of
 from hf_distill.pipeline.downstream_checks import check_downstream, check_finetune_keys
 from hf_distill.pipeline.faculty import at
 from hf_distill.pipeline.open_targets import stand_in_of
+from hf_distill.pipeline.places import said_of
 from hf_distill.pipeline.plan_check import check_plan
 from hf_distill.pipeline.training_arguments import checked_training
 from hf_distill.pipeline.workspace import Workspace
@@ -137,6 +138,8 @@ def check_plans(
     """
     for label in dict.fromkeys(cell.label for cell in cells):
         cell = next(cell for cell in cells if cell.label == label)
-        trainer = build_trainer(cell, recipe, task, teacher, workspace)
-        with at(label):
+        path = f"compare.{label}" if recipe.compare else "curriculum"
+        with said_of("curriculum", path):
+            trainer = build_trainer(cell, recipe, task, teacher, workspace)
+        with at(path):
             check_plan(trainer, chosen=chosen, problem=problem)

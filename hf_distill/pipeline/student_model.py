@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from hf_distill.pipeline.adapter import refuse_new_weights
 from hf_distill.pipeline.faculty import at
 from hf_distill.pipeline.making import batches_to_look_at, cut_out, data_text
+from hf_distill.pipeline.places import said_of
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe.recipe import Recipe
 from hf_distill.recipe.student_checks import FROM_TEACHER, adapter_export
@@ -53,7 +54,8 @@ def student_model(
     if quantization is not None:
         loading["loading"] = quantization.load_arguments(PartialState().device)
     if cut is None:
-        return task.build_model(student.model, data, **loading)
+        with said_of("model", "student.model"):
+            return task.build_model(student.model, data, **loading)
     if _is_made(workspace, cut):
         return task.build_model({"pretrained": str(workspace.made_student)}, data, **loading)
     with at(PATH):

@@ -13,7 +13,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from hf_distill.atomic import atomic_write_json
 from hf_distill.pipeline.final_metrics import final_metrics
-from hf_distill.pipeline.training_arguments import training_arguments
+from hf_distill.pipeline.places import said_of
+from hf_distill.pipeline.training_arguments import best_metric_named, training_arguments
 from hf_distill.recipe.teacher_spec import TeacherTraining
 from hf_distill.tasks import Task, TaskData
 from hf_distill.teachers import TeacherSource
@@ -61,18 +62,33 @@ class TrainedTeacher:
             seed=spec.seed,
             path=f"{self.path}.training",
         )
+        self._check_saving(arguments)
         set_seed(spec.seed)
         callbacks = []
         if spec.stop_at is not None:
             stop = spec.stop_at
             callbacks.append(StopAtLevel(stop.metric, stop.level, greater_is_better=task.greater_is_better))
+        with said_of("model", f"{self.path}.model"):
+            model = task.build_model(spec.model, data)
         return task.trainer_class()(
-            model=task.build_model(spec.model, data),
+            model=model,
             teacher=teacher if self.curriculum["name"] != "labels" else None,
             args=arguments,
             **data.for_trainer(),
             callbacks=callbacks,
         )
+
+    def _check_saving(self, arguments: TrainingArguments) -> None:
+        if arguments.save_strategy == "no":
+            raise ValueError(
+                f"{self.path}.training.save_strategy: others learn from the checkpoints of the {self.name}; leave it "
+                "out, or write steps or epoch"
+            )
+        if self.training.stop_at is not None and arguments.eval_strategy == "no":
+            raise ValueError(
+                f"{self.path}.stop_at: there are no evaluations at which it could stop; give "
+                f"{self.path}.training.eval_strategy and eval_steps"
+            )
 
     def train(
         self, task: Task, *, cache_dir: Path, teacher: TeacherSource | None = None, chosen: str | None = None
@@ -99,7 +115,8 @@ class TrainedTeacher:
         resumable = not trainer.args.save_only_model
         checkpoint = find_last_whole_checkpoint(self.folder) if resumable and self.folder.exists() else None
         logger.info("Training the %s%s", self.name, f" from {checkpoint.name}" if checkpoint else "")
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with best_metric_named(f"{self.path}.training"):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         metrics = final_metrics(trainer, data.further)
         result: dict[str, Any] = {"final_metrics": metrics, "seconds": trainer.training_seconds}
         if trainer.teacher is not None:
@@ -153,7 +170,8 @@ class StopAtLevel(TrainerCallback):
         """Ask for a last checkpoint and the end."""
         found = (metrics or {}).get(f"eval_{self.metric}")
         if found is None:
-            raise ValueError(f"stop_at.metric: no held-out metric {self.metric!r}; there are {sorted(metrics or {})}")
+            there = sorted(key.removeprefix("eval_") for key in metrics or {} if key.startswith("eval_"))
+            raise ValueError(f"stop_at.metric: no held-out metric {self.metric!r}; there are {', '.join(there)}")
         if self.sign * found >= self.sign * self.level:
             control.should_save = True
             control.should_training_stop = True

@@ -19,6 +19,7 @@ from hf_distill.cache.cacheable import UNCACHEABLE
 from hf_distill.kernels.tile_sizes import BUDGET_BYTES, BUDGET_BYTES_ELSEWHERE
 from hf_distill.pipeline.cells import Cell, build_trainer, distilled_cells_of, task_of
 from hf_distill.pipeline.checks import check_keys
+from hf_distill.pipeline.places import said_of
 from hf_distill.pipeline.plan_check import planned_steps
 from hf_distill.pipeline.student import student_trainer
 from hf_distill.pipeline.workspace import Workspace
@@ -137,18 +138,19 @@ def plan_recipe(recipe: Recipe, *, probe: bool = True) -> RunPlan:
         for _, group in groupby(cells, key=lambda cell: cell.label):
             some = list(group)
             own = build_trainer(some[0], recipe, task, None, workspace, labels_only=True)
-            plans.append(
-                cell_plan(
-                    some,
-                    own,
-                    steps=planned_steps(own),
-                    student=student,
-                    teacher=teacher,
-                    stand_in=stand_in,
-                    shape=shape,
-                    probe=prober(some[0]) if probe else None,
+            with said_of("curriculum", f"compare.{some[0].label}" if recipe.compare else "curriculum"):
+                plans.append(
+                    cell_plan(
+                        some,
+                        own,
+                        steps=planned_steps(own),
+                        student=student,
+                        teacher=teacher,
+                        stand_in=stand_in,
+                        shape=shape,
+                        probe=prober(some[0]) if probe else None,
+                    )
                 )
-            )
         examples = len(trainer.get_train_dataloader()) * shape.examples
         return _together(recipe, trainer, plans, student, teacher, stand_in, shape=shape, examples=examples)
 

@@ -104,6 +104,16 @@ def test_a_quantiser_that_is_not_here_is_missed_before_the_teachers_training(tmp
     assert nothing_was_trained(tmp_path)
 
 
+def test_a_value_of_a_curriculum_is_named_by_its_key(tmp_path):
+    compare = {"labels": {"name": "labels"}, "cold": {"name": "one_shot", "temperature": -1.0}}
+    with pytest.raises(ValueError, match=r"^compare\.cold\.objectives\[0\]\.temperature: must stay within"):
+        check(Recipe.from_dict(parity_mapping(tmp_path / "run", compare=compare)))
+    single = parity_mapping(tmp_path / "run", compare=None, curriculum=compare["cold"])
+    with pytest.raises(ValueError, match=r"^curriculum\.objectives\[0\]\.temperature: must stay within"):
+        check(Recipe.from_dict(single))
+    assert nothing_was_trained(tmp_path)
+
+
 def test_plans_are_laid_out_over_the_revisions_that_there_are(tmp_path):
     """`stop_at` may end the teacher before a revision that its arguments promise."""
     mapping = parity_mapping(tmp_path, compare={"x": {"name": "two_shot", "revision": 140, "steps": 20}})
@@ -112,14 +122,14 @@ def test_plans_are_laid_out_over_the_revisions_that_there_are(tmp_path):
     task, workspace, cells = task_of(recipe), Workspace(tmp_path), cells_of(recipe)
     check_before_training(recipe, task, workspace, cells)
     train_teacher(recipe, task, workspace)
-    with pytest.raises(ValueError, match=r"x: .*no revision 140; it has checkpoint-20$"):
+    with pytest.raises(ValueError, match=r"^compare\.x: .*no revision 140; it has checkpoint-20$"):
         check_plans(recipe, task, open_teacher(recipe, workspace), workspace, cells, chosen=None)
 
 
 def test_auto_with_a_single_revision_says_so(tmp_path):
     mapping = parity_mapping(tmp_path / "run", compare={"x": {"name": "two_shot", "steps": 20}})
     mapping["teacher"]["train"]["training"]["save_steps"] = 160
-    with pytest.raises(ValueError, match="x: no revision can be chosen by `auto`: the teacher has one revision only"):
+    with pytest.raises(ValueError, match=r"^compare\.x: no revision can be chosen by `auto`: the teacher has one"):
         check(Recipe.from_dict(mapping))
 
 

@@ -65,5 +65,11 @@ def test_a_typo_is_told_before_any_step(tmp_path):
         plan_recipe(parity_recipe(tmp_path / "run", training={"learning_rat": 0.1}))
 
 
+def test_a_curriculum_is_named_by_its_key(tmp_path):
+    recipe = parity_recipe(tmp_path / "run", compare={"cold": {"name": "one_shot", "temperature": -1.0}})
+    with pytest.raises(ValueError, match=r"^compare\.cold\.objectives\[0\]\.temperature: must stay within"):
+        plan_recipe(recipe, probe=False)
+
+
 def test_a_machine_has_memory():
     assert device_memory(torch.device("cpu")) > 10**9
