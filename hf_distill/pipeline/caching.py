@@ -13,6 +13,7 @@ from accelerate import PartialState
 
 from hf_distill.cache.cacheable import check_head_cacheable, check_plan_cacheable, check_repeatable
 from hf_distill.cache.codecs import CODECS, Codec
+from hf_distill.cache.format import MANIFEST
 from hf_distill.cache.targets import About, Caching, cache_targets, taught_by
 from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, task_of
 from hf_distill.pipeline.checks import check_before_training, check_keys, check_plans
@@ -50,6 +51,8 @@ def cache_recipe(
     check_keys(recipe)
     check_head_cacheable(task.head)
     built = CODECS.build(codec, path="codec")
+    place = Path(folder) if folder is not None else workspace.targets
+    refuse_foreign(place)
     with state.main_process_first():
         workspace.claim(recipe, write=state.is_main_process)
     check_before_training(recipe, task, workspace, cells_of(recipe))
@@ -64,13 +67,25 @@ def cache_recipe(
         problem = found.get("transition_problem")
         check_plans(recipe, task, faculty.source, workspace, cells, chosen=chosen, problem=problem)
         return cache_targets(
-            Path(folder) if folder is not None else workspace.targets,
+            place,
             walks_of(recipe, task, faculty.source, workspace, cells, chosen=chosen, scratch=Path(scratch)),
             codec={"name": codec["name"], **vars(built)},
             max_length=max_length_of(task),
             about=About(data=about_data(recipe, data), teacher=found, recipe=recipe.to_dict()),
             **writing,
         )
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a place for a cache that holds something else, before a teacher is trained for it.
+
+    Raises:
+        ValueError: It is a file, or a folder with something else than cached targets.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise ValueError(f"{folder} is not empty and holds no cached targets; choose another folder with --output")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; expected a folder for the cache, choose another with --output")
 
 
 def codec_spec(
@@ -115,7 +130,8 @@ def check_cacheable(
     chosen = teacher.revisions[0].name if len(teacher.revisions) > 1 else None
     for label in dict.fromkeys(cell.label for cell in cells):
         cell = next(cell for cell in cells if cell.label == label)
-        with at(label):
+        path = f"compare.{label}" if recipe.compare else "curriculum"
+        with at(path):
             walk = walk_of(cell, recipe, task, teacher, workspace, chosen=chosen, scratch=scratch)
             taught_by(walk)
             if teacher.revisions:

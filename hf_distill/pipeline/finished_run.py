@@ -125,6 +125,8 @@ class FinishedRun:
         Raises:
             ValueError: The run has no teacher, or a pattern matches nothing.
         """
+        if self.recipe.teacher is None:
+            raise ValueError(f"{self.workspace.root} has no teacher to look at: its recipe names none")
         if self.teacher is None:
             raise ValueError(f"{self.workspace.root} has no teacher to look at; `hf-distill run` its recipe first")
         names = [revision.name for revision in self.teacher.revisions]

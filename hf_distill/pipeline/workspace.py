@@ -79,8 +79,9 @@ class Workspace:
             renew: Whether what decides nothing is kept as `recipe` has it, where it has changed.
 
         Raises:
-            ValueError: The folder holds another recipe's run, or files that are no run.
+            ValueError: The folder holds another recipe's run, or files that are no run; or there can be no folder.
         """
+        self._check_place()
         kept = self.root / RECIPE_FILE
         if kept.exists():
             before = Recipe.load(kept)
@@ -106,9 +107,19 @@ class Workspace:
                 "--set output_dir=..."
             )
         if write:
-            self.root.mkdir(parents=True, exist_ok=True)
-            atomic_write_text(kept, recipe.to_yaml())
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                atomic_write_text(kept, recipe.to_yaml())
+            except OSError as error:
+                raise ValueError(f"output_dir: nothing can be written to {self.root}: {error.strerror}") from error
         return False
+
+    def _check_place(self) -> None:
+        for place in (self.root, *self.root.parents):
+            if place.exists():
+                if not place.is_dir():
+                    raise ValueError(f"output_dir: {place} is a file; expected a folder, or a place for one")
+                return
 
     def pin_teacher(self, manifest: Sequence[dict[str, Any]], *, write: bool) -> None:
         """Note the teacher's revisions, or compare them with those that the students here have learned from.
@@ -144,7 +155,8 @@ class Workspace:
 
     def holds_training(self) -> bool:
         """Whether anything was trained here; a recipe that failed its checks leaves nothing worth keeping."""
-        return any(self.root.glob("**/checkpoint-*")) or any(self.root.glob("students/*/*/student_run.json"))
+        results = ("students/*/*/student_run.json", "**/finished.json")
+        return any(any(self.root.glob(pattern)) for pattern in ("**/checkpoint-*", *results))
 
 
 def goes_on(before: Recipe, recipe: Recipe) -> bool:

@@ -8,7 +8,7 @@ from tiny_recipes import SGD, parity_mapping, parity_recipe, text_recipe, untaug
 
 from hf_distill.cache.codecs import CODECS
 from hf_distill.cache.format import Manifest
-from hf_distill.pipeline.caching import cache_recipe, check_cacheable, codec_spec, live
+from hf_distill.pipeline.caching import cache_recipe, check_cacheable, codec_spec, live, refuse_foreign
 from hf_distill.pipeline.cells import task_of
 from hf_distill.pipeline.walks import taught_cells
 from hf_distill.pipeline.workspace import Workspace
@@ -104,7 +104,7 @@ def assert_refused(recipe: Recipe, said: str, codec: dict[str, Any] = LOGITS) ->
     [
         (
             {"name": "adaptive", "metric": "accuracy", "level": 0.9},
-            r"^taught: an adaptive curriculum .*cannot be cached",
+            r"^compare\.taught: an adaptive curriculum .*cannot be cached",
         ),
         (
             {"name": "one_shot", "objectives": [{"name": "hidden_mse", "projector": "linear", "layers": [[1, 1]]}]},
@@ -137,7 +137,7 @@ def test_a_teacher_that_is_the_student_is_refused(tmp_path: Path) -> None:
         teacher={"self_teacher": {"name": "ema"}},
         compare={"own": {"name": "one_shot", "label_mix": 0.5}},
     )
-    assert_refused(recipe, r"^own: what EmaTeacher says depends on the student")
+    assert_refused(recipe, r"^compare\.own: what EmaTeacher says depends on the student")
 
 
 def test_the_curriculum_is_named_that_cannot_be_cached(tmp_path: Path, finished: Any) -> None:
@@ -166,3 +166,16 @@ def test_a_recipe_that_reads_its_cache_can_write_it(tmp_path: Path) -> None:
     recipe = parity_recipe(tmp_path / "run")
     reading = Recipe.from_dict({**recipe.to_dict(), "teacher": {**recipe.to_dict()["teacher"], "cached": True}})
     assert live(reading) == recipe
+
+
+def test_a_place_that_holds_something_else_is_refused_before_a_teacher_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("years of work")
+    for place, said in (("file", "file is a file; expected a folder"), ("full", "not empty and holds no cached targ")):
+        with pytest.raises(ValueError, match=said):
+            cache_recipe(parity_recipe(tmp_path / "run"), codec=LOGITS, folder=tmp_path / place)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "empty").mkdir()
+    refuse_foreign(tmp_path / "empty")
+    refuse_foreign(tmp_path / "new")

@@ -83,7 +83,10 @@ def test_run_without_a_teacher_has_no_revisions(tmp_path):
     run = parity_run(tmp_path / "run", steps=())
     assert run.teacher is None
     assert len(list(run.models("all", []))) == 4
-    with pytest.raises(ValueError, match="has no teacher"):
+    with pytest.raises(ValueError, match=r"has no teacher to look at; `hf-distill run` its recipe first"):
+        run.revisions()
+    run.recipe.teacher = None
+    with pytest.raises(ValueError, match="has no teacher to look at: its recipe names none"):
         run.revisions()
 
 

@@ -36,6 +36,28 @@ def test_an_empty_folder_is_taken_and_its_recipe_kept(tmp_path):
     assert Workspace(tmp_path).claim(recipe, write=True) is True
 
 
+@pytest.mark.parametrize("place", ["file", "file/below", "file/far/below"])
+def test_a_file_in_the_way_is_named_and_kept(tmp_path, place):
+    (tmp_path / "file").write_text("a file")
+    folder = tmp_path / place
+    with pytest.raises(ValueError, match=r"^output_dir: .*file is a file; expected a folder"):
+        Workspace(folder).claim(parity_recipe(folder), write=True)
+    assert (tmp_path / "file").read_text() == "a file"
+
+
+def test_a_place_where_nothing_can_be_written_is_named():
+    with pytest.raises(ValueError, match=r"^output_dir: nothing can be written to /proc/nothing"):
+        Workspace(Path("/proc/nothing")).claim(parity_recipe(Path("/proc/nothing")), write=True)
+
+
+def test_a_teacher_that_left_no_checkpoint_is_not_taken_for_another_recipes(tmp_path):
+    Workspace(tmp_path).claim(parity_recipe(tmp_path), write=True)
+    Workspace(tmp_path).teacher.mkdir()
+    (Workspace(tmp_path).teacher / "finished.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds a run of another recipe"):
+        Workspace(tmp_path).claim(parity_recipe(tmp_path, seeds=[5]), write=True)
+
+
 def test_only_the_writing_process_writes(tmp_path):
     folder = tmp_path / "run"
     assert Workspace(folder).claim(parity_recipe(folder), write=False) is False
