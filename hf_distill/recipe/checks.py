@@ -97,10 +97,21 @@ def _check_teacher_is_there(recipe: Recipe) -> None:
     for label, curriculum in recipe.curricula().items():
         if curriculum["name"] != "labels":
             path = "curriculum" if recipe.compare is None else f"compare.{label}"
+            _check_curriculum_is_there(curriculum["name"], path)
             raise ValueError(
                 f"teacher: missing, but {path} is {curriculum['name']!r}, which learns from one. Give "
                 "`teacher.source` or `teacher.train`, or use the curriculum `labels`."
             )
+
+
+def _check_curriculum_is_there(name: str, path: str) -> None:
+    # Read only where a recipe is refused in any case: it brings torch.
+    from hf_distill.curricula import CURRICULA
+
+    try:
+        CURRICULA.get(name)
+    except ValueError as error:
+        raise ValueError(f"{path}.name: {error}") from error
 
 
 def _check_seeds(seeds: list[int]) -> None:

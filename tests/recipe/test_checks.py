@@ -43,6 +43,14 @@ def test_a_sound_recipe_is_not_refused(overrides: list[str]) -> None:
         (["teacher.source={revisions: org/m, every: 0}"], r"^teacher\.source: every: expected a whole number from 1"),
         (["teacher.max_cached_gb=0"], r"^teacher\.max_cached_gb: expected a number above 0, or null, got 0"),
         (["teacher.on_download_failure=skip"], r"^teacher\.on_download_failure: .*'skip'"),
+        (
+            ["teacher=null", "curriculum.name=lables"],
+            r"^curriculum\.name: Unknown curriculum 'lables'\. Did you mean 'labels'",
+        ),
+        (
+            ["teacher=null", "curriculum=null", "compare={labels: {}, x: {name: nope}}"],
+            r"^compare\.x\.name: Unknown curriculum 'nope'",
+        ),
         (["task={}"], r"^task\.name: expected the name of a task, got null"),
         (["task.name=3"], r"^task\.name: expected the name of a task, got 3 \(int\)"),
         (
