@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from hf_distill.pipeline.places import said_of
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe.recipe import Recipe
 from hf_distill.student_making.cut import StudentCut
@@ -69,7 +70,7 @@ def put_student(
     on_stage("Finding the teacher", 0)
     found = find_teacher(teacher)
     task = TASKS.build(recipe.task, path="task") if recipe is not None and cut.needs_data else None
-    batches, looked_at = None, None
+    data, batches, looked_at = None, None, None
     if task is not None and recipe is not None:
         data = task.prepare(seed=recipe.seeds[0], cache_dir=Workspace(Path(recipe.output_dir)).cache)
         batches, looked_at = batches_to_look_at(recipe, cut, data), data_text(cut, data)
@@ -78,7 +79,7 @@ def put_student(
         return Kept(there, found.folder, new=False)
     refuse_what_is_there(folder)
     on_stage("Choosing what stays", 0 if batches is None else forwards_of(cut, len(batches)))
-    made = cut_out(found, task, cut, batches=batches, looked_at=looked_at, on_batch=on_batch)
+    made = cut_out(found, task, cut, data=data, batches=batches, looked_at=looked_at, on_batch=on_batch)
     on_stage("Writing the student", 0)
     save_student(made, folder, beside=found.folder)
     return Kept(made.origin, found.folder, new=True)
@@ -89,6 +90,7 @@ def cut_out(
     task: Task | None,
     cut: StudentCut,
     *,
+    data: TaskData | None = None,
     batches: DataLoader[Any] | None = None,
     looked_at: str | None = None,
     on_batch: Callable[[], None] | None = None,
@@ -99,14 +101,18 @@ def cut_out(
         found: The teacher.
         task: Its `auto_class` loads the teacher; None loads it as it was saved.
         cut: What stays.
-        batches: Data to choose by.
+        data: The task's data, which the teacher has to be able to read.
+        batches: Of it, to choose by.
         looked_at: That data, for the origin.
         on_batch: Called whenever a batch has gone through the teacher.
 
     Raises:
-        ValueError: The teacher cannot be loaded or cut.
+        ValueError: The teacher cannot be loaded or cut, or does not fit the data.
     """
     teacher = found.load(task.auto_class() if task is not None else None)
+    if task is not None and data is not None:
+        with said_of("model", str(found.folder)):
+            task.check_model(teacher, data)
     seen: list[dict[str, Any]] = []
     if batches is not None:
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

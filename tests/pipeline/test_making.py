@@ -76,6 +76,13 @@ def test_a_recipe_gives_the_data_to_choose_by(teacher, recipe, tmp_path):
     assert len(forwards) == 2
 
 
+def test_a_teacher_that_cannot_read_the_data_is_refused(recipe, tmp_path):
+    teacher_of("bert", vocab_size=20, num_hidden_layers=2).save_pretrained(tmp_path / "small")
+    with pytest.raises(ValueError, match=r"small: its vocabulary has 20 entries"):
+        put_student(str(tmp_path / "small"), tmp_path / "out", StudentCut(layers="cka:1"), recipe=recipe)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_choice_by_data_without_a_recipe_is_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match=r"name a recipe with its task and data \(--recipe\)"):
         put_student("nowhere", tmp_path / "out", StudentCut(layers="cka:3"))
