@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from hf_distill.strict_dataclass import check_known_keys
@@ -70,7 +71,8 @@ def build_model(
     config = build_config(spec["architecture"], spec.get("config") or {}, defaults=defaults)
     try:
         return auto_class.from_config(config)
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        # What a config's numbers do not fit is found by torch, each in its own way.
         raise ValueError(
             f"model: no {auto_class.__name__} can be built from {spec['architecture']!r}: {str(error).splitlines()[0]}"
         ) from error
@@ -148,9 +150,9 @@ def _load_pretrained(
             **loading,
         )
         return model, sorted(info["missing_keys"])
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         at = f" at revision {revision!r}" if revision else ""
         raise ValueError(
-            f"model.pretrained: {auto_class.__name__} cannot load {source!r}{at}: {error} Give the id of a Hub "
-            "repository, or a folder with config.json and model.safetensors; pickled weights are not read."
+            f"model.pretrained: {auto_class.__name__} cannot load {source!r}{at}: {str(error).rstrip('.')}. Give the "
+            "id of a Hub repository, or a folder with config.json and model.safetensors; pickled weights are not read."
         ) from error

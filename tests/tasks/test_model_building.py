@@ -73,6 +73,21 @@ def test_a_mistake_in_a_recipe_builds_no_model(spec: dict[str, Any], message: st
         build(spec)
 
 
+@pytest.mark.parametrize("width", [-2, "many"])
+def test_sizes_that_torch_refuses_are_told_without_its_traceback(width: Any) -> None:
+    spec = {"architecture": "parity_mlp", "config": {"width": width, "input_size": 4}}
+    with pytest.raises(ValueError, match=r"^model: no .* can be built from 'parity_mlp': "):
+        build_model(spec, auto_class=AutoModelForSequenceClassification, defaults=no_defaults)
+
+
+def test_weights_that_were_cut_off_are_named(tmp_path: Path) -> None:
+    BertForMaskedLM(BertConfig(vocab_size=11, **SMALL)).save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:300])
+    with pytest.raises(ValueError, match=r"^model\.pretrained: .* cannot load .*header"):
+        build({"pretrained": str(tmp_path)})
+
+
 def test_a_typo_in_a_nested_config_is_not_kept_silently() -> None:
     with pytest.raises(ValueError, match=r"model\.config\.text_config\.hiden_size"):
         build_config("clip", {"text_config": {"hiden_size": 8}}, defaults=no_defaults)
