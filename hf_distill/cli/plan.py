@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_distill.cli.scaling import (
+    ENGINE,
+    MACHINE,
     ConstantOption,
     EngineOption,
     MachineOption,
     SharedCacheOption,
     TeacherOption,
     layout_of,
+    refuse_without_scaling,
     show_asked,
 )
 
@@ -33,9 +36,9 @@ def plan(
     scaling: Annotated[
         bool, typer.Option("--scaling", help="Tell what a step takes on 1 to 1,024 GPUs, by formulas.")
     ] = False,
-    engine: EngineOption = "ddp",
+    engine: EngineOption = ENGINE,
     teacher: TeacherOption = None,
-    machine: MachineOption = "h100",
+    machine: MachineOption = MACHINE,
     constant: ConstantOption = None,
     shared_cache: SharedCacheOption = False,
 ) -> None:
@@ -54,6 +57,10 @@ def plan(
     from hf_distill.planning.run_plan import plan_recipe
     from hf_distill.recipe.recipe import Recipe
 
+    if not scaling:
+        refuse_without_scaling(
+            engine=engine, teacher=teacher, machine=machine, constant=constant, shared_cache=shared_cache
+        )
     loaded = Recipe.load(recipe, overrides=set_ or [])
     quieten()
     if scaling:

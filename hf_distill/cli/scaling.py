@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hf_distill.planning.scaling import Layout, Point
     from hf_distill.recipe.recipe import Recipe
 
+ENGINE, MACHINE = "ddp", "h100"
 EngineOption = Annotated[str, typer.Option(help="With --scaling: ddp, zero1, zero2, zero3, fsdp2, and with _offload.")]
 TeacherOption = Annotated[
     str | None,
@@ -27,6 +28,24 @@ ConstantOption = Annotated[
 SharedCacheOption = Annotated[
     bool, typer.Option("--shared-cache", help="With --scaling: all nodes have one cache of the Hub.")
 ]
+
+
+def refuse_without_scaling(**given: Any) -> None:
+    """Refuse options of `--scaling` where it is not asked for: they would change nothing.
+
+    Args:
+        **given: The options, by name.
+
+    Raises:
+        ValueError: One of them is given.
+    """
+    usual = {"engine": ENGINE, "machine": MACHINE}
+    stray = [name for name, value in given.items() if value and value != usual.get(name)]
+    if stray:
+        option = stray[0].replace("_", "-")
+        raise ValueError(
+            f"--{option} is about many GPUs and changes nothing without --scaling; add that, or leave it out"
+        )
 
 
 def layout_of(

@@ -69,6 +69,15 @@ def test_a_wrong_option_is_told_before_any_data_is_read(words, message):
     assert message in str(result.exception)
 
 
+@pytest.mark.parametrize(
+    "words", [["--engine", "fsdp2"], ["--teacher", "cached"], ["--constant", "hub=1e9"], ["--shared-cache"]]
+)
+def test_an_option_that_would_change_nothing_is_refused(words):
+    result = CliRunner().invoke(app, ["plan", "parity/quickstart", *words])
+    assert isinstance(result.exception, ValueError)
+    assert f"{words[0]} is about many GPUs and changes nothing without --scaling" in str(result.exception)
+
+
 def test_a_recipe_says_where_its_teacher_is(tmp_path):
     recipe = parity_recipe(tmp_path)
     assert layout_of(recipe, **ASKED).teacher == "replicated"
