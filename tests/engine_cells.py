@@ -63,14 +63,18 @@ def with_a_bare_micro_batch(head: str) -> list[dict[str, torch.Tensor]]:
     return made
 
 
-PROJECTED = {"name": "hidden_mse", "layers": "uniform", "projector": "linear", "weight": 0.1}
+PROJECTED = {"name": "hidden_mse", "layers": "uniform", "projector": "linear", "weight": 1.0}
+CLIPPED_TO = 0.3
 WAYS = {
     "logits": Way(),
     # Without an epsilon that is seen, Adam's first steps turn the rounding of small gradients into signs.
     "adam": Way(arguments={"optim": "adamw_torch", "learning_rate": 0.01, "adam_epsilon": 1e-3, "max_grad_norm": 0.5}),
     "projector": Way(
         teacher=lambda head, folder: tiny_model(head, seed=7, **WIDE.get(head, {"hidden_size": 24})),
-        arguments={"curriculum": {"name": "one_shot", "objectives": [{"name": "forward_kl"}, PROJECTED]}},
+        arguments={
+            "curriculum": {"name": "one_shot", "objectives": [{"name": "forward_kl"}, PROJECTED]},
+            "max_grad_norm": CLIPPED_TO,
+        },
     ),
     "passes": Way(
         student=with_passes, arguments={"curriculum": {"name": "one_shot", "intra": {"passes": 2, "alpha": 1.0}}}
@@ -167,8 +171,10 @@ def run_cell(way: str, head: str, engine: str, prepared: Path, folder: Path) -> 
     assert_engine(trainer, engine)
     after = whole_weights(trainer.model)
     beside = [parameter.detach().flatten().double() for parameter in trainer.readout_parameters()]
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     return {
-        "losses": torch.tensor([entry["loss"] for entry in trainer.state.log_history if "loss" in entry]),
+        "losses": torch.tensor([entry["loss"] for entry in logged]),
+        "norms": torch.tensor([entry["grad_norm"] for entry in logged]),
         "update": torch.cat([(after[name] - before[name]).flatten() for name in sorted(before)]),
         "beside": torch.cat([torch.zeros(0).double(), *beside]),
         "teacher held": torch.tensor(0.0 if way == "cached" else share_held(trainer.teacher.model)),

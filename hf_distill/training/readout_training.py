@@ -7,6 +7,7 @@ what is exported.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from functools import cached_property
@@ -30,6 +31,7 @@ from hf_distill.reading.layers import attended_rows, layer_tap
 from hf_distill.reading.signal_reader import Student
 from hf_distill.teachers.sharding import SHARDING
 from hf_distill.training.beside_optimizer import BesideOptimizer, clip_together
+from hf_distill.training.joint_clipping import JointClipping
 
 LOOK_FOR_LABELS_IN = 256
 """Training examples that are looked through for a label before training."""
@@ -40,6 +42,7 @@ class ReadoutTraining(Trainer):
 
     distillation: Distillation
     _student_arguments: frozenset[str]
+    _joint_clipping: JointClipping | None = None
 
     def readout_parameters(self) -> list[torch.nn.Parameter]:
         """Return the parameters of read-outs and projectors; mostly there are none."""
@@ -100,18 +103,35 @@ class ReadoutTraining(Trainer):
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Take a training step; at the end of an accumulation window average the read-outs' gradients over ranks."""
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if self.accelerator.sync_gradients and self.accelerator.num_processes > 1:
-            for parameter in self.readout_parameters():
-                if parameter.grad is not None:
-                    parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
+        if self.accelerator.sync_gradients and self._joint_clipping is None:
+            self._averaged_gradients()
         return loss
+
+    def _averaged_gradients(self) -> list[Tensor]:
+        """Average the gradients of read-outs and projectors over ranks; return them."""
+        parameters = [parameter for parameter in self.readout_parameters() if parameter.grad is not None]
+        if self.accelerator.num_processes > 1:
+            for parameter in parameters:
+                parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
+        return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+    def join_clipping(self) -> None:
+        """Let DeepSpeed, which steps the student inside of its backward, clip by the norm of all; before training."""
+        if self._joint_clipping is not None:
+            self._joint_clipping.remove()
+        self._joint_clipping, engine = None, self.model_wrapped
+        deepspeed = self.accelerator.distributed_type == DistributedType.DEEPSPEED
+        if deepspeed and self._beside is not None and engine.zero_optimization():
+            self._joint_clipping = JointClipping(engine, self._averaged_gradients)
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
         parameters, most = self.readout_parameters(), self.args.max_grad_norm
         if not parameters:
             return super()._clip_grad_norm(model)
+        if self._joint_clipping is not None:
+            return math.hypot(super()._clip_grad_norm(model), self._joint_clipping.beside)
         if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
-            # The student has been clipped, and stepped, in its backward.
+            # Without ZeRO it has clipped and stepped the student, and tells no norm.
             torch.nn.utils.clip_grad_norm_(parameters, most)
             return super()._clip_grad_norm(model)
         if self._beside is not None:

@@ -32,6 +32,7 @@ class CurriculumCallback(TrainerCallback):
     ) -> None:
         """Lay out the stages, now that max_steps is known."""
         self.trainer.begin()
+        self.trainer.join_clipping()
         distillation = self.trainer.distillation
         assert distillation.plan is not None
         if distillation.curriculum.best_of_stage:

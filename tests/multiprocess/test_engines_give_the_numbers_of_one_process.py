@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_cells import CELLS, HEADS, deviation, found_of, prepare
+from engine_cells import CELLS, CLIPPED_TO, HEADS, deviation, found_of, prepare
 from launching import RANKS, TESTS, Found, once_for_all, run_two_ranks
 
 CELL_NAMES = [f"{way}/{head}" for way, head in CELLS]
@@ -53,6 +53,14 @@ def test_two_processes_end_where_one_does(three: tuple[Found, ...], cell: str) -
     assert found.update < 1e-5
     assert found.beside < 1e-6
     assert found.held_out < 1e-6
+
+
+@pytest.mark.parametrize("cell", [f"projector/{head}" for head in HEADS])
+def test_the_norm_of_student_and_projectors_together_is_what_is_clipped(three: tuple[Found, ...], cell: str) -> None:
+    single, *ranks = (found[f"{cell}/norms"] for found in three)
+    assert single.min() > CLIPPED_TO
+    for norms in ranks:
+        torch.testing.assert_close(norms, single, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("cell", [f"sharded/{head}" for head in HEADS])
