@@ -143,8 +143,10 @@ def _teacher(name: str, teacher: TeacherSequence, *, pickled: bool) -> Candidate
 
 def _student(run: FinishedRun, name: str, folder: Path, label: str, seed: int) -> Candidate:
     def load() -> PreTrainedModel:
-        return run.task.auto_class().from_pretrained(folder).eval()
+        found: PreTrainedModel = run.load_student(folder)
+        return found
 
+    run.check_student(folder)
     key = f"students/{label}/seed-{seed}"
     return Candidate(key, name, "student", _pin(folder), folder, load, label, seed)
 

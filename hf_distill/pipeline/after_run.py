@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from accelerate import PartialState
 from hf_distill.evaluation.evaluate import evaluate_run
 from hf_distill.pipeline.analyses.sensitivity import analyze_sensitivity, curve_metric
 from hf_distill.pipeline.finished_run import FinishedRun
+from hf_distill.pipeline.kept_files import read_kept
 from hf_distill.recipe.recipe import Recipe
 from hf_distill.report.beside import write_evaluation_tables
 from hf_distill.report.contributions import ANSWER
@@ -47,7 +47,7 @@ def _asked_of_all(run: FinishedRun) -> bool:
     file = run.workspace.root / ANSWER
     if not file.is_file():
         return False
-    answer = json.loads(file.read_text(encoding="utf-8"))
+    answer = read_kept(file, dict)
     asked = {(model["curriculum"], model["seed"]) for model in answer["models"]}
     students = [run.workspace.student(cell.label, cell.seed) for cell in run.student_cells()]
     newest = max((_written(student) for student in students), default=0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hf_distill.cache.cacheable import check_plan_cacheable, check_repeatable
 from hf_distill.cache.filling import Coverage
 from hf_distill.cache.targets import tokenizer_hash
 from hf_distill.pipeline.faculty import Assembly, Faculty, at
+from hf_distill.pipeline.kept_files import read_kept
 from hf_distill.pipeline.observer import Observer
 from hf_distill.pipeline.open_targets import open_cache
 from hf_distill.pipeline.student import finished_run
@@ -121,7 +121,7 @@ def pin_targets(workspace: Workspace, targets: str, *, exact: bool) -> None:
     file, state = workspace.root / TARGETS_FILE, PartialState()
     if targets == LIVE and not file.is_file():
         return
-    kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"targets": LIVE, "exact": True}
+    kept = read_kept(file, dict) if file.is_file() else {"targets": LIVE, "exact": True}
     if kept["targets"] != targets and not (exact and kept["exact"]) and workspace.holds_students():
         raise ValueError(
             f"students in {workspace.root} learned from {kept['targets']}, and others would now learn from {targets}: "

@@ -26,6 +26,7 @@ from hf_distill.reading.signals import TARGET_KEYS, select_rows
 from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import Task, TaskData
 from hf_distill.teachers import TeacherSequence
+from hf_distill.teachers.checkpoint_files import ADAPTER, whole_checkpoint_problem
 
 Which = Literal["all", "teacher", "students"]
 
@@ -154,8 +155,27 @@ class FinishedRun:
         """Yield the students whose training is finished, in the order of the recipe."""
         for cell in self.student_cells():
             folder = self.workspace.student(cell.label, cell.seed)
-            model = self.task.auto_class().from_pretrained(folder).eval().to(self.device)
+            model = self.load_student(folder).to(self.device)
             yield RunModel(f"{cell.label}, seed {cell.seed}", None, cell.label, cell.seed, model)
+
+    def load_student(self, folder: Path) -> Any:
+        """Return a student, in eval mode; one that was exported as an adapter stands on its base.
+
+        Raises:
+            ValueError: Its weights are missing or cut off.
+        """
+        self.check_student(folder)
+        return self.task.auto_class().from_pretrained(folder).eval()
+
+    def check_student(self, folder: Path) -> None:
+        """Refuse a student's folder that was cut off, by its files.
+
+        Raises:
+            ValueError: Its weights are missing or cut off.
+        """
+        problem = None if (folder / ADAPTER).is_file() else whole_checkpoint_problem(folder)
+        if problem is not None:
+            raise ValueError(f"{folder} is no whole student: {problem}. Remove the folder and run the recipe again")
 
     def models(self, which: Which, places: Sequence[int]) -> Iterator[RunModel]:
         """Yield the teacher at these revisions, the students, or both."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from transformers import set_seed
 from hf_distill.atomic import atomic_write_json
 from hf_distill.pipeline.adapter import export, with_adapter
 from hf_distill.pipeline.final_metrics import final_metrics
+from hf_distill.pipeline.kept_files import read_kept
 from hf_distill.pipeline.student_model import student_model
 from hf_distill.pipeline.training_arguments import best_metric_named, training_arguments
 from hf_distill.pipeline.workspace import Workspace
@@ -61,11 +61,15 @@ def student_trainer(
 
 
 def finished_run(folder: Path) -> StudentRun | None:
-    """Return the record of a student that is finished, or None."""
+    """Return the record of a student that is finished, or None.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
     file = folder / RESULT_FILE
     if not file.exists():
         return None
-    return from_mapping(StudentRun, json.loads(file.read_text(encoding="utf-8")), path=str(file))
+    return from_mapping(StudentRun, read_kept(file, dict), path=str(file))
 
 
 def train_student(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from hf_distill.analysis.revision_scores import score_revisions
 from hf_distill.atomic import atomic_write_json
 from hf_distill.models.compatibility import unwrap_peft
 from hf_distill.models.label_maps import label_order
+from hf_distill.pipeline.kept_files import read_kept
 from hf_distill.pipeline.trained_teacher import TrainedTeacher
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe.recipe import Recipe
@@ -102,7 +102,7 @@ def scores_of(
     file = folder / "teacher_scores.json"
     key = {"commits": [revision.commit for revision in teacher.revisions], "data": data}
     if file.exists():
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        kept = read_kept(file, dict)
         if key.items() <= kept.items():
             return kept["scores"]
     head, student = trainer.distillation.head, unwrap_peft(trainer.model)

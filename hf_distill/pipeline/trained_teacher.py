@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from hf_distill.atomic import atomic_write_json
 from hf_distill.pipeline.final_metrics import final_metrics
+from hf_distill.pipeline.kept_files import read_kept
 from hf_distill.pipeline.places import said_of
 from hf_distill.pipeline.training_arguments import best_metric_named, training_arguments
 from hf_distill.recipe.teacher_spec import TeacherTraining
@@ -135,12 +134,12 @@ class TrainedTeacher:
             taught_by: The commits of its teacher's revisions.
 
         Raises:
-            ValueError: It learned from others.
+            ValueError: It learned from others, or what it left cannot be read.
         """
         file = self.folder / RESULT_FILE
         if not file.exists():
             return None
-        result: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        result = read_kept(file, dict)
         before = result.get("taught_by", taught_by)
         if before != taught_by:
             raise ValueError(
@@ -148,7 +147,7 @@ class TrainedTeacher:
                 f"would have {', '.join(taught_by)}. Bring the old one back, or choose another folder with --set "
                 "output_dir=..."
             )
-        return dict(result)
+        return result
 
 
 class StopAtLevel(TrainerCallback):

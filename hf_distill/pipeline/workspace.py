@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_distill.atomic import atomic_write_json, atomic_write_text
+from hf_distill.pipeline.kept_files import read_kept
 from hf_distill.recipe.recipe import Recipe
 from hf_distill.wording import join_path
 
@@ -81,7 +82,7 @@ class Workspace:
         Raises:
             ValueError: The folder holds another recipe's run, or files that are no run; or there can be no folder.
         """
-        self._check_place()
+        self.check_place()
         kept = self.root / RECIPE_FILE
         if kept.exists():
             before = Recipe.load(kept)
@@ -114,7 +115,12 @@ class Workspace:
                 raise ValueError(f"output_dir: nothing can be written to {self.root}: {error.strerror}") from error
         return False
 
-    def _check_place(self) -> None:
+    def check_place(self) -> None:
+        """Refuse an `output_dir` that cannot be a folder.
+
+        Raises:
+            ValueError: There is a file in its place, or above it.
+        """
         for place in (self.root, *self.root.parents):
             if place.exists():
                 if not place.is_dir():
@@ -132,7 +138,7 @@ class Workspace:
             ValueError: There are students here, and the revisions they learned from were others.
         """
         file = self.root / REVISIONS_FILE
-        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else list(manifest)
+        before = read_kept(file, list) if file.exists() else list(manifest)
         if [r["commit"] for r in before] != [r["commit"] for r in manifest] and self.holds_students():
             was, now = (
                 ", ".join(f"{r['name']} ({r['commit']})" for r in side if r["commit"] not in other)

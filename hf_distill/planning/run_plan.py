@@ -119,6 +119,7 @@ def plan_recipe(recipe: Recipe, *, probe: bool = True) -> RunPlan:
         ValueError: The recipe cannot be run at all.
     """
     check_keys(recipe)
+    Workspace(Path(recipe.output_dir)).check_place()
     refuse_several_teachers(recipe)
     task, cells = task_of(recipe), distilled_cells_of(recipe)
     with tempfile.TemporaryDirectory() as scratch:

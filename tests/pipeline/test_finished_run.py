@@ -9,6 +9,7 @@ import torch
 from analysed_run import parity_run, text_run
 from builders import flat_weights
 
+from hf_distill.evaluation.candidates import candidates_of, teachers_of
 from hf_distill.pipeline.finished_run import FinishedRun
 from hf_distill.tasks import ParityMlpForSequenceClassification
 
@@ -88,6 +89,17 @@ def test_run_without_a_teacher_has_no_revisions(tmp_path):
     run.recipe.teacher = None
     with pytest.raises(ValueError, match="has no teacher to look at: its recipe names none"):
         run.revisions()
+
+
+@pytest.mark.parametrize("content", [None, b"xx"], ids=["missing", "cut off"])
+def test_a_student_whose_weights_are_not_whole_is_named(tmp_path, content):
+    run = parity_run(tmp_path / "run", steps=(10,))
+    weights = run.workspace.student("labels", 0) / "model.safetensors"
+    weights.unlink() if content is None else weights.write_bytes(content)
+    with pytest.raises(ValueError, match=r"labels/seed-0 is no whole student: .*Remove the folder and run the recipe"):
+        next(run.students())
+    with pytest.raises(ValueError, match="is no whole student"):
+        candidates_of(run, teachers_of(run), [])
 
 
 def test_batches_hold_the_first_examples_in_order(tmp_path):
