@@ -99,10 +99,13 @@ def report(
     """
     from hf_distill.atomic import atomic_write_json
     from hf_distill.cli.describe import show_line
+    from hf_distill.cli.outputs import check_output
     from hf_distill.cli.quiet import quieten
     from hf_distill.pipeline.codec_report import REPORT_FILE, codec_report, recipe_of
 
     quieten()
+    if output is not None:
+        check_output(output, folder=False)
     found = codec_report(where, set_ or [], batches=batches, revision=revision)
     file = output if output is not None else Path(recipe_of(where, set_ or []).output_dir) / REPORT_FILE
     atomic_write_json(file, found.to_dict())

@@ -14,9 +14,14 @@ def report(
         typer.Argument(metavar="RUN...", help="The output_dir of a run, or its run_record.json; several to compare."),
     ],
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="Where a comparison is written; a single run's page lies in the run."),
-    ] = Path("runs/comparison"),
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where a comparison is written; a single run's page lies in the run.",
+            show_default="runs/comparison",
+        ),
+    ] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
 ) -> None:
     """Write report.html, its pictures and its tables again from run_record.json, also of an unfinished run.
@@ -28,10 +33,17 @@ def report(
     [bold]hf-distill report runs/a runs/b runs/c --output runs/a-b-c[/bold]
     """
     if len(folders) > 1:
+        from hf_distill.cli.outputs import check_output
         from hf_distill.report.comparison_page import write_comparison
 
-        typer.echo(str(write_comparison(folders, output, title=title)))
+        place = output if output is not None else Path("runs/comparison")
+        check_output(place, folder=True)
+        typer.echo(str(write_comparison(folders, place, title=title)))
         return
+    if output is not None:
+        raise ValueError(
+            f"--output {output}: the page of a single run lies in the run; name several, or leave this out"
+        )
     from hf_distill.report.page import write_report
     from hf_distill.run_record import RunRecord
 

@@ -27,6 +27,21 @@ def test_a_folder_without_a_run_is_an_error_without_a_traceback(hf_distill, tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_an_output_for_a_single_run_is_not_passed_over(hf_distill, tmp_path):
+    sample_record().save(tmp_path)
+    shown = hf_distill("report", tmp_path, "--output", tmp_path / "out")
+    assert shown.code == 2
+    assert "the page of a single run lies in the run" in shown.err
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_comparison_is_not_begun_for_a_place_that_is_taken(hf_distill, tmp_path):
+    (tmp_path / "file").write_text("a file")
+    shown = hf_distill("report", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "file")
+    assert shown.code == 2
+    assert "file is a file; give another place" in shown.err
+
+
 def test_a_broken_record_is_named(hf_distill, tmp_path):
     (tmp_path / "run_record.json").write_text(json.dumps({"schema": 1})[:-3])
     shown = hf_distill("report", tmp_path)
