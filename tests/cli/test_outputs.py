@@ -19,7 +19,7 @@ def test_a_place_that_is_taken_is_refused(tmp_path):
 
 def test_a_free_place_is_taken(tmp_path):
     (tmp_path / "file").write_text("")
-    check_output(tmp_path, folder=True)
-    check_output(tmp_path / "new" / "newer", folder=True)
-    check_output(tmp_path / "file", folder=False)
-    check_output(tmp_path / "new" / "file.json", folder=False)
+    for folder in (tmp_path, tmp_path / "new" / "newer"):
+        assert check_output(folder, folder=True) is None
+    for file in (tmp_path / "file", tmp_path / "new" / "file.json"):
+        assert check_output(file, folder=False) is None
