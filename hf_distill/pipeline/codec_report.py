@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from hf_distill.cache.comparison import CodecComparison, compare_codecs
@@ -10,10 +11,12 @@ from hf_distill.cache.format import MANIFEST, Manifest
 from hf_distill.pipeline.caching import live
 from hf_distill.pipeline.cells import build_trainer, task_of
 from hf_distill.pipeline.checks import check_keys
-from hf_distill.pipeline.teacher import open_teacher, train_teacher
+from hf_distill.pipeline.stand_ins import promised_revisions
+from hf_distill.pipeline.teacher import open_teacher, teacher_trainer, train_teacher
 from hf_distill.pipeline.walks import taught_cells
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe.recipe import Recipe
+from hf_distill.teachers.revisions import Revision
 
 REPORT_FILE = "codec_report.json"
 
@@ -35,18 +38,26 @@ def codec_report(where: str | Path, overrides: list[str], *, batches: int, revis
     check_keys(recipe)
     workspace.claim(recipe, write=True)
     assert recipe.teacher is not None
+    # Before the teacher is trained: models, data and the name of a revision may be refused.
+    trainer = build_trainer(taught_cells(recipe)[0], recipe, task, None, workspace, labels_only=True)
     if recipe.teacher.train is not None:
+        data = task.prepare(seed=recipe.teacher.train.seed, cache_dir=workspace.cache)
+        promised = promised_revisions(teacher_trainer(recipe, task, data, workspace).args)
+        if promised:
+            _place_of(revision, promised)
         train_teacher(recipe, task, workspace)
     teacher = open_teacher(recipe, workspace)
-    trainer = build_trainer(taught_cells(recipe)[0], recipe, task, None, workspace, labels_only=True)
     teacher.attach(head=task.head, accelerator=trainer.accelerator)
-    names = [one.name for one in teacher.revisions]
-    if revision is not None and revision not in names:
-        raise ValueError(f"the teacher has no revision {revision!r}; it has {', '.join(names)}")
     loader = trainer.get_eval_dataloader()
     held_out = (batch for _, batch in zip(range(batches), loader, strict=False))
-    place = len(names) - 1 if revision is None else names.index(revision)
-    return compare_codecs(teacher, held_out, head=task.head, revision=place)
+    return compare_codecs(teacher, held_out, head=task.head, revision=_place_of(revision, teacher.revisions))
+
+
+def _place_of(name: str | None, revisions: Sequence[Revision]) -> int:
+    names = [one.name for one in revisions]
+    if name is not None and name not in names:
+        raise ValueError(f"the teacher has no revision {name!r}; it has {', '.join(names)}")
+    return len(names) - 1 if name is None else names.index(name)
 
 
 def recipe_of(where: str | Path, overrides: list[str]) -> Recipe:

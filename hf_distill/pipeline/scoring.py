@@ -48,10 +48,11 @@ def score_teacher(recipe: Recipe) -> TeacherScores:
     task, workspace, cells = task_of(recipe), Workspace(Path(recipe.output_dir)), distilled_cells_of(recipe)
     check_keys(recipe)
     workspace.claim(recipe, write=True)
+    # Before the teacher is trained: the student's model and data may be refused.
+    trainer = build_trainer(cells[0], recipe, task, None, workspace, labels_only=True)
     if recipe.teacher.train is not None:
         train_teacher(recipe, task, workspace)
     teacher = open_teacher(recipe, workspace)
-    trainer = build_trainer(cells[0], recipe, task, None, workspace, labels_only=True)
     teacher.attach(head=trainer.distillation.head, accelerator=trainer.accelerator)
     data = task.prepare(seed=cells[0].seed, cache_dir=workspace.cache)
     scores = scores_of(teacher, trainer, workspace.root, data=data.fingerprint)

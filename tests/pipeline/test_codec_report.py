@@ -48,3 +48,10 @@ def test_a_recipe_without_a_teacher_has_nothing_to_compare(tmp_path: Path) -> No
     cached = parity_recipe(tmp_path / "run", teacher={"cached": "org/targets"}).save(tmp_path / "cached.yaml")
     with pytest.raises(ValueError, match="names cached targets only"):
         codec_report(cached, [], batches=1, revision=None)
+
+
+def test_a_revision_that_will_not_be_there_is_refused_before_the_teacher_is_trained(tmp_path: Path) -> None:
+    file = parity_recipe(tmp_path / "run").save(tmp_path / "tiny.yaml")
+    with pytest.raises(ValueError, match="no revision 'step7'; it has checkpoint-20"):
+        codec_report(file, [], batches=1, revision="step7")
+    assert not list((tmp_path / "run").rglob("*.safetensors"))

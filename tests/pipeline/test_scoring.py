@@ -66,3 +66,10 @@ def test_a_teacher_without_revisions_of_its_own_is_not_scored(tmp_path, kind):
     with pytest.raises(ValueError, match="do not learn from one teacher's revisions, so there are none to score"):
         score_teacher(teaching_recipe(tmp_path / "run", kind))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_student_that_cannot_be_built_is_told_before_the_teacher_is_trained(tmp_path):
+    model = {"architecture": "parity_mlp", "config": {"width": -1}}
+    with pytest.raises(ValueError, match=r"^student\.model: no .* can be built"):
+        score_teacher(Recipe.from_dict(parity_mapping(tmp_path / "run", student={"model": model})))
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
