@@ -11,8 +11,9 @@ from transformers import PreTrainedModel
 
 from hf_distill.evaluation.record import Role
 from hf_distill.models.compatibility import check_tokenizers
-from hf_distill.pipeline.faculty import at, ensemble_of
+from hf_distill.pipeline.faculty import ensemble_of
 from hf_distill.pipeline.finished_run import FinishedRun
+from hf_distill.pipeline.places import at
 from hf_distill.pipeline.teacher import open_model
 from hf_distill.recipe.teacher_spec import ModelSpec, TeacherSpec
 from hf_distill.recipe.teaching import assistant_name, member_name

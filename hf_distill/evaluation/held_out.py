@@ -13,12 +13,9 @@ from transformers import PreTrainedModel
 
 from hf_distill.models.label_maps import in_order, label_names, order_of
 from hf_distill.pipeline.finished_run import FinishedRun
-from hf_distill.pipeline.training_arguments import training_arguments
+from hf_distill.pipeline.training_arguments import OF_A_LAUNCH, training_arguments
 from hf_distill.teachers import TeacherSource
 from hf_distill.trainer import ProgressiveDistillTrainer
-
-# What an evaluation must not do: publish, report, or wrap models for training.
-_NOT_EVALUATED = ("deepspeed", "fsdp", "fsdp_config", "torch_compile", "push_to_hub", "hub_model_id", "hub_strategy")
 
 
 @contextmanager
@@ -96,7 +93,7 @@ def evaluating_trainer(
     Raises:
         ValueError: Model, reference and data do not fit together.
     """
-    training = {key: value for key, value in run.recipe.training.items() if key not in _NOT_EVALUATED}
+    training = {key: value for key, value in run.recipe.training.items() if key not in OF_A_LAUNCH}
     training |= {"disable_tqdm": True, "report_to": "none", "eval_strategy": "no", "load_best_model_at_end": False}
     arguments = training_arguments(
         training,

@@ -11,10 +11,11 @@ from hf_distill.atomic import atomic_write_json
 from hf_distill.cache.cacheable import check_plan_cacheable, check_repeatable
 from hf_distill.cache.filling import Coverage
 from hf_distill.cache.targets import tokenizer_hash
-from hf_distill.pipeline.faculty import Assembly, Faculty, at
+from hf_distill.pipeline.faculty import Assembly, Faculty
 from hf_distill.pipeline.kept_files import read_kept
 from hf_distill.pipeline.observer import Observer
 from hf_distill.pipeline.open_targets import open_cache
+from hf_distill.pipeline.places import at
 from hf_distill.pipeline.student import finished_run
 from hf_distill.pipeline.walks import fingerprint_of, max_length_of, taught_cells, walk_of
 from hf_distill.pipeline.workspace import Workspace

@@ -15,10 +15,11 @@ from hf_distill.cache.cacheable import check_head_cacheable, check_plan_cacheabl
 from hf_distill.cache.codecs import CODECS, Codec
 from hf_distill.cache.format import MANIFEST
 from hf_distill.cache.targets import About, Caching, cache_targets, taught_by
-from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, task_of
+from hf_distill.pipeline.cells import Cell, build_trainer, cells_of, one_of_each, task_of
 from hf_distill.pipeline.checks import check_before_training, check_keys, check_plans
-from hf_distill.pipeline.faculty import Assembly, at
+from hf_distill.pipeline.faculty import Assembly
 from hf_distill.pipeline.observer import Observer
+from hf_distill.pipeline.places import at
 from hf_distill.pipeline.stand_ins import StandIns
 from hf_distill.pipeline.walks import max_length_of, taught_cells, walk_of, walks_of
 from hf_distill.pipeline.workspace import Workspace
@@ -128,10 +129,8 @@ def check_cacheable(
     assert recipe.teacher is not None
     teacher = StandIns(recipe.teacher, task, workspace).source()
     chosen = teacher.revisions[0].name if len(teacher.revisions) > 1 else None
-    for label in dict.fromkeys(cell.label for cell in cells):
-        cell = next(cell for cell in cells if cell.label == label)
-        path = f"compare.{label}" if recipe.compare else "curriculum"
-        with at(path):
+    for cell in one_of_each(cells):
+        with at(recipe.curriculum_path(cell.label)):
             walk = walk_of(cell, recipe, task, teacher, workspace, chosen=chosen, scratch=scratch)
             taught_by(walk)
             if teacher.revisions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,14 @@ def cells_of(recipe: Recipe) -> list[Cell]:
         training = {**recipe.training, **curriculum.pop("training", {})}
         cells.extend(Cell(label, curriculum, training, seed) for seed in recipe.seeds)
     return cells
+
+
+def one_of_each(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the first student of each curriculum."""
+    firsts: dict[str, Cell] = {}
+    for cell in cells:
+        firsts.setdefault(cell.label, cell)
+    return list(firsts.values())
 
 
 def distilled_cells_of(recipe: Recipe) -> list[Cell]:

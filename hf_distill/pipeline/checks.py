@@ -7,11 +7,10 @@ from pathlib import Path
 
 from hf_distill.curricula import CURRICULA
 from hf_distill.pipeline.adapter import check_adapter
-from hf_distill.pipeline.cells import Cell, build_trainer, task_of
+from hf_distill.pipeline.cells import Cell, build_trainer, one_of_each, task_of
 from hf_distill.pipeline.downstream_checks import check_downstream, check_finetune_keys
-from hf_distill.pipeline.faculty import at
 from hf_distill.pipeline.open_targets import stand_in_of
-from hf_distill.pipeline.places import said_of
+from hf_distill.pipeline.places import at, said_of
 from hf_distill.pipeline.plan_check import check_plan
 from hf_distill.pipeline.training_arguments import checked_training
 from hf_distill.pipeline.workspace import Workspace
@@ -35,7 +34,7 @@ def check_keys(recipe: Recipe) -> None:
     task = task_of(recipe)
     checked_training(recipe.training, task=task, path="training")
     for label, spec in recipe.curricula().items():
-        path, curriculum = f"compare.{label}" if recipe.compare else "curriculum", dict(spec)
+        path, curriculum = recipe.curriculum_path(label), dict(spec)
         checked_training(curriculum.pop("training", {}), task=task, path=f"{path}.training")
         CURRICULA.build(curriculum, path=path)
     if recipe.teacher is not None:
@@ -136,9 +135,8 @@ def check_plans(
         ValueError: Student, teacher, data and curriculum do not fit together, a revision does not exist, a stage does
             not fit into the run, or `auto` is asked for and there is no such revision.
     """
-    for label in dict.fromkeys(cell.label for cell in cells):
-        cell = next(cell for cell in cells if cell.label == label)
-        path = f"compare.{label}" if recipe.compare else "curriculum"
+    for cell in one_of_each(cells):
+        path = recipe.curriculum_path(cell.label)
         with said_of("curriculum", path):
             trainer = build_trainer(cell, recipe, task, teacher, workspace)
         with at(path):

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel, set_seed
 
 from hf_distill.atomic import atomic_write_json
 from hf_distill.pipeline.carrying import carried_share
-from hf_distill.pipeline.faculty import at
 from hf_distill.pipeline.final_metrics import final_metrics
+from hf_distill.pipeline.places import at
 from hf_distill.pipeline.student import RESULT_FILE, finished_run
 from hf_distill.pipeline.teacher import open_teacher
 from hf_distill.pipeline.training_arguments import training_arguments

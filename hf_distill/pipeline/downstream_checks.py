@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hf_distill.pipeline.carrying import carried_share
 from hf_distill.pipeline.downstream import Start, blocks_of, found_student, student_tokenizer
-from hf_distill.pipeline.faculty import at
+from hf_distill.pipeline.places import at
 from hf_distill.pipeline.student_model import student_model
 from hf_distill.pipeline.training_arguments import checked_training
 from hf_distill.pipeline.workspace import Workspace

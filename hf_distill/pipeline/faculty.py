@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 from accelerate import PartialState
 
 from hf_distill.pipeline.observer import Observer, parameters_of
+from hf_distill.pipeline.places import at
 from hf_distill.pipeline.teacher import open_model
 from hf_distill.pipeline.trained_teacher import TrainedTeacher
 from hf_distill.pipeline.workspace import Workspace
@@ -212,16 +211,3 @@ def ladder_of(spec: TeacherSpec, rungs: list[Any]) -> LadderTeacher:
     """Return the ladder of a recipe's assistants and teacher, smallest first."""
     with at("teacher.route"):
         return LadderTeacher(rungs, router=spec.route)
-
-
-@contextmanager
-def at(path: str) -> Iterator[None]:
-    """Put a key path in front of what is wrong with its values.
-
-    Raises:
-        ValueError: What was raised inside, with the path.
-    """
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error

@@ -7,6 +7,19 @@ from contextlib import contextmanager
 
 
 @contextmanager
+def at(path: str) -> Iterator[None]:
+    """Put a key path in front of what is wrong with its values.
+
+    Raises:
+        ValueError: What was raised inside, with the path.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+@contextmanager
 def said_of(block: str, path: str) -> Iterator[None]:
     """Name a block by its whole key path in messages that begin with its own name.
 

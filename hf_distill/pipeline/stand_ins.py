@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hf_distill.config import ProgressiveDistillConfig
-from hf_distill.pipeline.faculty import assistant_of, at, ensemble_of, ladder_of, self_teacher, with_pruned
+from hf_distill.pipeline.faculty import assistant_of, ensemble_of, ladder_of, self_teacher, with_pruned
+from hf_distill.pipeline.places import at
 from hf_distill.pipeline.plan_check import check_plan
 from hf_distill.pipeline.teacher import open_model
 from hf_distill.pipeline.trained_teacher import TrainedTeacher

@@ -11,9 +11,8 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_distill.pipeline.adapter import refuse_new_weights
-from hf_distill.pipeline.faculty import at
 from hf_distill.pipeline.making import batches_to_look_at, cut_out, data_text
-from hf_distill.pipeline.places import said_of
+from hf_distill.pipeline.places import at, said_of
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe.recipe import Recipe
 from hf_distill.recipe.student_checks import FROM_TEACHER, adapter_export

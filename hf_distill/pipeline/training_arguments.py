@@ -30,6 +30,8 @@ AT_LEAST_ONE = (
     "save_total_limit",
 )
 NOT_NEGATIVE = ("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps", "dataloader_num_workers")
+OF_A_LAUNCH = ("deepspeed", "fsdp", "fsdp_config", "torch_compile", "push_to_hub", "hub_model_id", "hub_strategy")
+"""What splits or compiles models for a training, or publishes them, and decides no number."""
 BY_EPOCHS = -1
 """What `max_steps` is where `num_train_epochs` says how long a training is."""
 

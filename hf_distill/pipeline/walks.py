@@ -13,14 +13,11 @@ from transformers import set_seed
 from hf_distill.cache.walk import TargetWalk
 from hf_distill.pipeline.cells import Cell, cells_of
 from hf_distill.pipeline.student_model import student_model
-from hf_distill.pipeline.training_arguments import training_arguments
+from hf_distill.pipeline.training_arguments import OF_A_LAUNCH, training_arguments
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe.recipe import Recipe
 from hf_distill.tasks import Task, TaskData
 from hf_distill.teachers import TeacherSource
-
-# What splits models over processes or publishes them decides nothing about which examples come.
-_NOT_WALKED = ("deepspeed", "fsdp", "fsdp_config", "torch_compile", "push_to_hub", "hub_model_id", "hub_strategy")
 
 
 def taught_cells(recipe: Recipe) -> list[Cell]:
@@ -65,7 +62,7 @@ def walk_of(
         scratch: A folder for what a Trainer wants to write, which a walk leaves empty.
     """
     data = task.prepare(seed=cell.seed, cache_dir=workspace.cache)
-    training = {key: value for key, value in cell.training.items() if key not in _NOT_WALKED}
+    training = {key: value for key, value in cell.training.items() if key not in OF_A_LAUNCH}
     arguments = training_arguments(
         training, task=task, output_dir=scratch, curriculum=cell.curriculum, seed=cell.seed, path="training"
     )
@@ -87,7 +84,7 @@ def fingerprint_of(cell: Cell, data: TaskData, *, chosen: str | None) -> str:
     known = {
         "data": data.fingerprint,
         "curriculum": cell.curriculum,
-        "training": {key: value for key, value in cell.training.items() if key not in _NOT_WALKED},
+        "training": {key: value for key, value in cell.training.items() if key not in OF_A_LAUNCH},
         "seed": cell.seed,
         "chosen": chosen,
         "processes": PartialState().num_processes,

@@ -139,7 +139,7 @@ def plan_recipe(recipe: Recipe, *, probe: bool = True) -> RunPlan:
         for _, group in groupby(cells, key=lambda cell: cell.label):
             some = list(group)
             own = build_trainer(some[0], recipe, task, None, workspace, labels_only=True)
-            with said_of("curriculum", f"compare.{some[0].label}" if recipe.compare else "curriculum"):
+            with said_of("curriculum", recipe.curriculum_path(some[0].label)):
                 plans.append(
                     cell_plan(
                         some,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from hf_distill.wording import given, join_path
 _FRESH_MODEL = ("architecture", "config")
 _PRETRAINED_MODEL = ("pretrained", "revision", "dtype", "trust_remote_code")
 MODEL_KEYS = (*_FRESH_MODEL, *_PRETRAINED_MODEL)
+FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""What a label may be that names a folder."""
 _LARGEST_SEED = 2**32 - 1
 _IN_RECORD = "recipes are kept in records and published; log in with `hf auth login` or set HF_TOKEN instead"
 _ELSEWHERE = {

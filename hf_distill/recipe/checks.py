@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hf_distill.recipe.blocks import check_free, check_name, check_seed, check_training, require
+from hf_distill.recipe.blocks import FOLDER_NAME, check_free, check_name, check_seed, check_training, require
 from hf_distill.recipe.finetune_spec import check_finetune
 from hf_distill.recipe.student_checks import adapter_export, check_student
 from hf_distill.recipe.teacher_checks import check_teacher
@@ -14,8 +13,6 @@ from hf_distill.wording import given
 
 if TYPE_CHECKING:
     from hf_distill.recipe.recipe import Recipe
-
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -67,7 +64,7 @@ def _check_curricula(recipe: Recipe) -> None:
     for label, curriculum in recipe.compare.items():
         path = f"compare.{label}"
         require(
-            _LABEL.fullmatch(label) is not None,
+            FOLDER_NAME.fullmatch(label) is not None,
             f"{path}: the label names a folder; use letters, digits, - and _ only.",
         )
         _check_curriculum(curriculum, path)
@@ -96,7 +93,7 @@ def _check_teacher_is_there(recipe: Recipe) -> None:
         return
     for label, curriculum in recipe.curricula().items():
         if curriculum["name"] != "labels":
-            path = "curriculum" if recipe.compare is None else f"compare.{label}"
+            path = recipe.curriculum_path(label)
             _check_curriculum_is_there(curriculum["name"], path)
             raise ValueError(
                 f"teacher: missing, but {path} is {curriculum['name']!r}, which learns from one. Give "

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_distill.recipe.blocks import check_free, check_seed, check_training, require
+from hf_distill.recipe.blocks import FOLDER_NAME, check_free, check_seed, check_training, require
 from hf_distill.recipe.teacher_spec import TeacherSpec
 from hf_distill.wording import given
 
@@ -15,7 +14,6 @@ FROM_SCRATCH = "from_scratch"
 TEACHER = "teacher"
 STUDENT = "student"
 """Label of the student of a recipe that distils nothing."""
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 @dataclass(kw_only=True)
@@ -55,7 +53,7 @@ def check_finetune(
     for place, spec in enumerate(specs):
         path = f"finetune[{place}]"
         require(
-            _LABEL.fullmatch(spec.name) is not None,
+            FOLDER_NAME.fullmatch(spec.name) is not None,
             f"{path}.name: {spec.name!r} names a folder; use letters, digits, - and _ only.",
         )
         require(names.count(spec.name) == 1, f"{path}.name: {spec.name!r} is there twice; give each its own name.")

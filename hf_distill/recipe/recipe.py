@@ -167,6 +167,10 @@ class Recipe:
             return {self.curriculum["name"]: dict(self.curriculum)} if self.curriculum is not None else {}
         return {label: {"name": label, **curriculum} for label, curriculum in self.compare.items()}
 
+    def curriculum_path(self, label: str) -> str:
+        """Return the key path of the curriculum of a label."""
+        return "curriculum" if self.compare is None else f"compare.{label}"
+
     def deciding(self) -> dict[str, Any]:
         """Return what decides the students, as plain data: all but name, description, paper, output_dir and report.
 

@@ -7,7 +7,7 @@ import torch
 from builders import flat_weights
 from tiny_recipes import parity_recipe, untaught
 
-from hf_distill.pipeline.cells import build_trainer, cells_of, distilled_cells_of, task_of
+from hf_distill.pipeline.cells import build_trainer, cells_of, distilled_cells_of, one_of_each, task_of
 from hf_distill.pipeline.workspace import Workspace
 from hf_distill.recipe.recipe import Recipe
 
@@ -18,6 +18,11 @@ def test_every_curriculum_meets_every_seed(tmp_path):
         ("labels", 3), ("labels", 1), ("cold", 3), ("cold", 1), ("two_shot", 3), ("two_shot", 1),
     ]  # fmt: skip
     assert cells[2].curriculum == {"name": "one_shot", "temperature": 0.0}
+
+
+def test_one_of_each_curriculum_is_its_first(tmp_path):
+    first = one_of_each(cells_of(parity_recipe(tmp_path, seeds=[3, 1])))
+    assert [(cell.label, cell.seed) for cell in first] == [("labels", 3), ("cold", 3), ("two_shot", 3)]
 
 
 def test_a_single_curriculum_goes_by_its_name(tmp_path):

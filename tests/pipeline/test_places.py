@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hf_distill.pipeline.places import said_of
+from hf_distill.pipeline.places import at, said_of
 
 
 def said(message: str, *, block: str = "model", path: str = "student.model") -> str:
@@ -33,3 +33,8 @@ def test_a_block_at_its_own_place_keeps_its_name():
 def test_other_errors_pass():
     with pytest.raises(KeyError), said_of("model", "student.model"):
         raise KeyError("model.x")
+
+
+def test_a_path_is_put_in_front_of_everything():
+    with pytest.raises(ValueError, match=r"^teacher\.route: too few"), at("teacher.route"):
+        raise ValueError("too few")

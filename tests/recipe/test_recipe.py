@@ -8,6 +8,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sound_recipe import SOUND
 
 from hf_distill.recipe.recipe import Recipe, RecipeInfo, available_recipes, find_recipe
 from hf_distill.recipe.strict_yaml import load_yaml
@@ -270,3 +271,10 @@ def test_yaml_to_recipe_to_yaml_is_a_fixed_point(mapping: dict[str, Any]) -> Non
     assert again == recipe
     assert again.to_yaml() == text
     assert again.fingerprint() == recipe.fingerprint()
+
+
+def test_a_curriculum_has_one_place() -> None:
+    single = Recipe.from_dict(SOUND)
+    assert single.curriculum_path("one_shot") == "curriculum"
+    compared = Recipe.from_dict({**SOUND, "curriculum": None, "compare": {"a": {"name": "labels"}}})
+    assert compared.curriculum_path("a") == "compare.a"
