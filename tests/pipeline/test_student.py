@@ -58,6 +58,7 @@ def test_a_result_of_another_shape_is_refused_with_its_file(tmp_path):
         finished_run(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ["checkpoint-40", "checkpoint-80", "checkpoint-80 half-written", "nothing whole"])
 def test_an_interrupted_student_becomes_the_same_student(tmp_path, left):
     whole, folder = train(adam(tmp_path / "a"))

@@ -37,6 +37,7 @@ def test_the_note_says_what_was_carried_over():
     assert "from_scratch" not in downstream_note(downstream_block(labels=("two_shot",)))
 
 
+@pytest.mark.slow
 def test_files_hold_the_same_numbers(tmp_path):
     record = sample_record(downstream=[downstream_block(), downstream_block(name="mrpc")])
     markdown = downstream_markdown(record)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from student_cases import ALL, LAYERS, OWN_HEAD_SIZE, TEACHERS, inputs_of, logits_by_hand, logits_of, teacher_of
+from tiers import mostly_slow
 from transformers import PreTrainedModel
 
 from hf_distill.student_making.cut import StudentCut
@@ -16,7 +17,9 @@ EXACT = {"rtol": 1e-9, "atol": 1e-9}
 """In float64: sums in another order."""
 SUMS_IN_FLOAT32 = {"rtol": 1e-4, "atol": 1e-4}
 """The RMS norms of Llama and T5 add up in float32, whatever comes in."""
-every_family = pytest.mark.parametrize("name", TEACHERS)
+every_family = pytest.mark.parametrize(
+    "name", mostly_slow(TEACHERS, quick=lambda name: name in ("distilbert", "gpt2", "qwen3", "marian"))
+)
 
 
 def student_of(teacher: PreTrainedModel, **cut) -> PreTrainedModel:
