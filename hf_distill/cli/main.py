@@ -10,6 +10,7 @@ import typer
 
 from hf_distill import __version__
 from hf_distill.cli import analyze, cache, evaluate, plan, push, recipes, report, run, student, teachers
+from hf_distill.cli.quiet import close_bars
 
 VERBOSE = ("--verbose", "-v")
 app = typer.Typer(
@@ -69,6 +70,7 @@ def main() -> None:
     try:
         app(args=verbose + [word for word in sys.argv[1:] if word not in VERBOSE])
     except (ValueError, OSError) as error:
+        close_bars()
         typer.secho(f"Error: {error}", fg="red", err=True)
         if verbose:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 
 def quieten() -> None:
@@ -12,3 +13,13 @@ def quieten() -> None:
     transformers_logging.disable_progress_bar()
     if logging.getLogger().level > logging.INFO:
         transformers_logging.set_verbosity_error()
+
+
+def close_bars() -> None:
+    """End the progress bars that an error has interrupted, so that what is said of it begins a line of its own."""
+    if "tqdm" not in sys.modules:
+        return
+    from tqdm import tqdm
+
+    for bar in list(tqdm._instances):
+        bar.close()
