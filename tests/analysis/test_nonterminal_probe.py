@@ -80,6 +80,7 @@ def test_exact_states_are_read():
     assert min(info.accuracy) > 0.999
 
 
+@pytest.mark.slow
 def test_states_without_a_text_do_not_beat_the_most_frequent_ancestor():
     info = probed(noise)
     for accuracy, base in zip(info.accuracy, info.base_rate, strict=True):
@@ -87,6 +88,7 @@ def test_states_without_a_text_do_not_beat_the_most_frequent_ancestor():
     assert all(0.6 < base < 0.72 for base in info.base_rate)
 
 
+@pytest.mark.slow
 def test_states_at_other_positions_are_found():
     assert min(probed(first_of_block).accuracy) > 0.95
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from builders import HEADS, answer_of, as_read, examples, save_teacher_run, tiny_model
+from tiers import mostly_slow
 from tiny_recipes import untaught
 
 from hf_distill import LiveTeacher, TeacherSequence
@@ -50,7 +51,7 @@ def by_hand(head: str, step: int, batches: list[dict[str, torch.Tensor]]) -> tup
     return torch.cat(losses).double().mean().item(), torch.cat(right).mean().item() if right else None
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", mostly_slow(HEADS, quick=lambda head: head == "causal_lm"))
 def test_scores_are_means_over_items_and_not_over_batches(tmp_path, head):
     teacher, batches = attached(save_teacher_run(tmp_path, head, steps=STEPS), head), batches_of(head)
     scores = score_revisions(teacher, batches, head=head)

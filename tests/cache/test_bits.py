@@ -18,6 +18,7 @@ def numbers(draw: st.DrawFn) -> tuple[torch.Tensor, int]:
     return torch.tensor(drawn, dtype=torch.int64).reshape(rows, count), limit
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(numbers())
 def test_numbers_come_back_whatever_their_number_and_limit(case):

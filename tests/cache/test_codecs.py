@@ -122,6 +122,7 @@ def test_what_a_model_does_behind_its_head_is_done_to_kept_rows_too():
 # ---- top k ----
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None)
 @given(
     logits=st.lists(st.floats(-40, 40, width=32), min_size=VOCABULARY, max_size=VOCABULARY, unique=True),

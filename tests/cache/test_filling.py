@@ -104,6 +104,7 @@ def test_rows_are_counted_for_each_example(mask: torch.Tensor | None, counts: li
     assert counted_rows(Rows(mask, None, False), 3).tolist() == counts
 
 
+@pytest.mark.slow
 def test_coverage_is_looked_for_without_a_teacher(tmp_path: Path) -> None:
     case = write_cache(tmp_path, "classification", LOGITS)
     reader = CacheReader(case.cache, show_progress=False)

@@ -65,6 +65,7 @@ def test_nonterminals_with_a_small_probe(tmp_path):
     assert settings == {**expected, "train_sentences": 64, "examples": 32}
 
 
+@pytest.mark.slow
 def test_no_name_is_cut_on_a_narrow_terminal(tmp_path):
     parity_run(tmp_path / "run")
     shown = CliRunner().invoke(app, ["analyze", "fidelity", str(tmp_path / "run")], env={"COLUMNS": "60"})

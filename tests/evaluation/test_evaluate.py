@@ -118,6 +118,7 @@ def test_inputs_without_tokens_have_no_length_to_choose(tmp_path):
     assert Evaluation.load(tmp_path / "run").models
 
 
+@pytest.mark.slow
 def test_metrics_are_those_that_the_run_recorded(tmp_path):
     recipe = parity_recipe(tmp_path / "run", compare={"labels": {"name": "labels"}, "cold": {"name": "one_shot"}})
     record = run_recipe(recipe)

@@ -150,9 +150,7 @@ def test_the_value_of_an_image_does_not_depend_on_its_number_of_positions(tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["resnet", "convnext", "vit"])
-@pytest.mark.parametrize(
-    "name", mostly_slow(FEATURES, quick=lambda name: name in ("attention_kl", "similarity_preserving"))
-)
+@pytest.mark.parametrize("name", mostly_slow(FEATURES, quick=lambda name: name == "attention_kl"))
 def test_every_objective_on_layers_trains_an_image_classifier(tmp_path, kind, name):
     if name == "attention_kl" and kind != "vit":
         with pytest.raises(ValueError, match=r"attention_kl reads attentions .* does not have; compare"):

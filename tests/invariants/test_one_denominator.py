@@ -16,9 +16,9 @@ from hf_distill.reading.signals import IGNORE_INDEX
 
 ANSWER = ("start_positions", "end_positions")
 SPLITS = [(8, 1), (2, 4), (1, 8)]
-# Heads that select their rows unlike each other, and objectives that read labels, logits, passes and layers.
+# Heads that select their rows unlike each other, and objectives that read logits, layers and several examples.
 HEADS = ("causal_lm", "classification")
-TELLING = ("cross_entropy", "forward_kl", "x_divergence", "hidden_mse", "rkd", "ckd")
+TELLING = ("forward_kl", "hidden_mse", "rkd")
 
 
 def of_each_kind(invariant: bool) -> list[Any]:

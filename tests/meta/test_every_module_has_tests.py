@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "hf_distill"
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -46,6 +48,7 @@ def test_a_module_without_its_test_file_is_noticed() -> None:
     assert not missing, f"modules of hf_distill without tests/<package>/test_<module>.py: {missing}"
 
 
+@pytest.mark.slow
 def test_a_test_file_that_holds_no_test_is_noticed() -> None:
     files = [path for module in modules_with_code() if (path := place_of_tests(module)) is not None]
     empty = [str(path.relative_to(ROOT)) for path in files if not holds_a_test(path)]

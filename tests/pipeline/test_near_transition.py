@@ -37,6 +37,7 @@ def test_transition_that_cannot_be_found_is_told_and_not_passed_over(finished: A
         run_recipe(recipe)
 
 
+@pytest.mark.slow
 def test_one_revision_is_near_enough(finished: Any, tmp_path: Path) -> None:
     recipe = recipe_from(finished, tmp_path / "run", near_transition=3, first="checkpoint-160")
     record = run_recipe(recipe)

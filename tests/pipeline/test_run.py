@@ -216,6 +216,7 @@ def test_no_resume_refuses_what_was_trained_and_takes_what_was_not(tmp_path, fin
     assert len(run_recipe(fresh, resume=False).runs) == 1
 
 
+@pytest.mark.slow
 def test_a_teacher_that_moved_under_finished_students_is_refused(tmp_path, finished):
     """Otherwise the record would name revisions that the students never saw."""
     shutil.copytree(finished.root / "teacher", tmp_path / "teacher")

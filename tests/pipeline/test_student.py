@@ -79,6 +79,7 @@ def test_an_interrupted_student_becomes_the_same_student(tmp_path, left):
     assert json.loads((cut / RESULT_FILE).read_text())["final_metrics"] == dict(whole.final_metrics)
 
 
+@pytest.mark.slow
 def test_without_optimizer_states_an_interrupted_student_begins_anew(tmp_path):
     recipe = adam(tmp_path, save_only_model=True)
     whole, folder = train(recipe)

@@ -22,6 +22,7 @@ def folders(tmp_path):
     return [tmp_path / name for name in ("first", "second", "third")]
 
 
+@pytest.mark.slow
 def test_the_page_has_a_table_and_a_picture_a_block_and_the_reason(folders, tmp_path):
     page = write_comparison(folders, tmp_path / "out", title="Mine")
     html = page.read_text(encoding="utf-8")

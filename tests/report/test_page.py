@@ -105,6 +105,7 @@ def test_unfinished_record_without_runs_has_a_page(tmp_path):
     assert "not finished" in html
 
 
+@pytest.mark.slow
 def test_values_of_the_record_cannot_inject_html(tmp_path):
     evil = "<script>alert(1)</script>"
     record = sample_record(name=evil, command=["hf-distill", evil])

@@ -172,6 +172,7 @@ def test_without_generation_the_metrics_say_why_there_are_none(folder: Path, tmp
         run_recipe(recipe)
 
 
+@pytest.mark.slow
 def test_what_a_model_has_learned_is_written(tmp_path: Path) -> None:
     """Trained until it knows its pairs by heart, a tiny T5 writes them."""
     rows = [{"translation": {"en": en, "de": de}} for en, de in (("a cat", "eine Katze"), ("two dogs", "zwei Hunde"))]
