@@ -76,10 +76,16 @@ class BatchGuard:
 
     def see_norm(self, norm: Tensor | float | None) -> None:
         """Take note of the norm of the step's gradient, which is the same on all ranks."""
-        # A scaler's first steps are not finite by design; it leaves them out itself.
-        if norm is not None and self._trainer.accelerator.scaler is None:
+        # The first steps of whatever scales losses are not finite by design; it leaves them out itself.
+        if norm is not None and not self._scales_losses():
             whole = norm.full_tensor() if isinstance(norm, DTensor) else torch.as_tensor(norm)
             self._norm = whole.detach()
+
+    def _scales_losses(self) -> bool:
+        trainer = self._trainer
+        if trainer.accelerator.distributed_type == DistributedType.DEEPSPEED:
+            return trainer.model_wrapped.fp16_enabled()
+        return trainer.accelerator.scaler is not None
 
     def judge(self, bad: bool) -> None:
         """Decide before the optimizer's step whether it is taken.

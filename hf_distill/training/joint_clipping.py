@@ -27,18 +27,23 @@ class JointClipping:
 
     Attributes:
         beside: Their norm before, in the last step.
+        stepped: Whether the student was stepped since the last `open`: DeepSpeed leaves out what overflows in fp16.
     """
 
     def __init__(self, engine: Any, gradients: Callable[[], list[Tensor]]) -> None:
         self._engine = engine
         self._gradients = gradients
         self._most: float = engine.gradient_clipping()
-        # By the time of the hook it is that of the next backward.
-        self._scale = self._loss_scale()
-        self._step: int | None = None
+        self._scale = 1.0
         self._left = 1.0
         self.beside = 0.0
+        self.stepped = False
         self._handle = engine.basic_optimizer.register_step_pre_hook(self._before_step)
+
+    def open(self) -> None:
+        """Begin a backward: by the time of the hook, the loss scale is that of the next one."""
+        self._scale = self._loss_scale()
+        self.stepped = False
 
     def remove(self) -> None:
         """Leave the optimizer alone."""
@@ -46,8 +51,8 @@ class JointClipping:
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         # ZeRO steps one group of parameters after the other.
-        if self._step != self._engine.global_steps:
-            self._step = self._engine.global_steps
+        if not self.stepped:
+            self.stepped = True
             self._left = self._clip_beside()
         for group in optimizer.param_groups:
             for parameter in group["params"]:
@@ -59,7 +64,6 @@ class JointClipping:
         gradients = self._gradients()
         for gradient in gradients:
             gradient.div_(self._scale)
-        self._scale = self._loss_scale()
         self.beside = float(torch.nn.utils.get_total_norm(gradients))
         if not self._most:
             return 1.0

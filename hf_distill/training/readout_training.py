@@ -91,8 +91,8 @@ class ReadoutTraining(Trainer):
         return BesideOptimizer(groups, kind, settings)
 
     def step_beside(self) -> None:
-        """Step what has an optimizer of its own, as the student is stepped now."""
-        if self._beside is not None:
+        """Step what has an optimizer of its own, as the student is stepped now, if it is."""
+        if self._beside is not None and (self._joint_clipping is None or self._joint_clipping.stepped):
             self._beside.step(self._get_learning_rate())
 
     def forget_beside(self) -> None:
@@ -102,6 +102,8 @@ class ReadoutTraining(Trainer):
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Take a training step; at the end of an accumulation window average the read-outs' gradients over ranks."""
+        if self._joint_clipping is not None:
+            self._joint_clipping.open()
         loss = super().training_step(model, inputs, num_items_in_batch)
         if self.accelerator.sync_gradients and self._joint_clipping is None:
             self._averaged_gradients()

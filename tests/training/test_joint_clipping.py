@@ -64,6 +64,7 @@ def test_what_is_left_of_gradients_is_what_their_joint_norm_leaves(most: float) 
     student, beside = parameters(STUDENT), parameters(BESIDE)
     engine = ZeroLike(student, most)
     joint = JointClipping(engine, lambda: [one.grad for one in beside])
+    joint.open()
     engine.step()
     found = [*(-one.detach() for one in student), *(one.grad for one in beside)]
     torch.testing.assert_close(found, expected(most), rtol=1e-6, atol=0)
@@ -73,11 +74,14 @@ def test_what_is_left_of_gradients_is_what_their_joint_norm_leaves(most: float) 
 def test_a_loss_scale_is_taken_out_though_it_has_changed_by_then() -> None:
     student, beside = parameters(STUDENT, scale=8.0), parameters(BESIDE, scale=8.0)
     engine = ZeroLike(student, 2.0, scale=8.0)
-    JointClipping(engine, lambda: [one.grad for one in beside])
+    joint = JointClipping(engine, lambda: [one.grad for one in beside])
+    joint.open()
     engine.step(next_scale=16.0)
+    assert joint.stepped
     for one, gradient in zip([*student, *beside], [*STUDENT, *BESIDE], strict=True):
         one.data.zero_()
         one.grad = 16.0 * torch.tensor(gradient, dtype=torch.float64)
+    joint.open()
     engine.step()
     found = [*(-one.detach() for one in student), *(one.grad for one in beside)]
     torch.testing.assert_close(found, expected(2.0), rtol=1e-6, atol=0)
