@@ -50,7 +50,6 @@ def test_resuming_against_a_teacher_that_moved_names_both_commits(tmp_path):
         moved.train(resume_from_checkpoint=True)
 
 
-@pytest.mark.slow
 def test_resuming_with_another_curriculum_is_refused(tmp_path):
     teacher = save_teacher_run(tmp_path / "teacher")
     make_trainer(tmp_path / "run", teacher, FIXED, None).train()

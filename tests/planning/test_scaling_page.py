@@ -12,6 +12,8 @@ from hf_distill.planning.pairs import CHOSEN, PAIRS
 from hf_distill.planning.scaling import GPUS
 from hf_distill.planning.scaling_page import BLOCKS, END, SHOWN, WAYS, choice_table, layouts_table, written
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "accelerate"
 PAGE = FOLDER / "README.md"
 
@@ -31,7 +33,6 @@ def rows_of(block: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", BLOCKS)
 def test_the_tables_of_the_page_are_up_to_date(page, blocks, name):
     found = page.partition(f"<!-- scaling: {name} -->")[2].partition(END)[0]
@@ -53,7 +54,6 @@ def test_every_way_and_every_pair_has_a_row(blocks):
     assert "1.5B" in layouts_table(PAIRS["qwen"])
 
 
-@pytest.mark.slow
 def test_only_configurations_that_are_there_are_recommended(blocks):
     recommended = set(re.findall(r"\w+\.yaml", blocks["choice"]))
     assert len(recommended) > 3
