@@ -48,7 +48,7 @@ $(VENV)/.installed-deepspeed: $(VENV)/.installed-dev
 test: $(VENV)/.installed-dev  ## Run the tests (all but the deepspeed and soak tiers)
 	$(TEST) -n $(WORKERS) --dist worksteal -m "not deepspeed and not soak" $(ARGS)
 
-test-fast: $(VENV)/.installed-dev  ## Run the quick tests only, in a minute and a half on two cores
+test-fast: $(VENV)/.installed-dev  ## Run the quick tests only, in under two minutes on two cores
 	$(TEST) -n $(WORKERS) --dist worksteal -m "not ($(SLOW))" $(ARGS)
 
 test-slow: $(VENV)/.installed-dev  ## Run what test-fast leaves out: slow, hub, multiprocess, deepspeed, soak
