@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
+
+from huggingface_hub import ModelCard
 
 from hf_distill.run_record import RunRecord, StageRecord, StudentRun
 
@@ -207,3 +210,10 @@ def taught_record() -> RunRecord:
         },
         runs=[student("one_shot", 0, revisions=["ladder"])],
     )
+
+
+def assert_filled(card: ModelCard, *, method: str) -> None:
+    """Check that a card has every section, one on its method by that name, and no gap where a value was missing."""
+    headings = re.findall(r"^## (.+)$", card.text, flags=re.MULTILINE)
+    assert headings[:8] == ["Who taught whom", method, "Data", "Results", "Cost", "Use", "Reproduce", "Limits"]
+    assert not re.search(r"None|\b(nan|inf)\b|\n\n\n|\{\{", card.text)
